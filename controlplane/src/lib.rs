@@ -1,0 +1,1 @@
+//! Configuration, telemetry, publishing, API and metrics of the Agent Forwarding Router.

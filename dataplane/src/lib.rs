@@ -1,0 +1,1 @@
+//! The packet path of the Agent Forwarding Router.

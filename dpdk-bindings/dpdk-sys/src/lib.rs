@@ -1,0 +1,1 @@
+//! Raw bindings to DPDK, made at build time from the installed headers.

@@ -1,0 +1,1 @@
+//! Safe owners for DPDK's EAL, mempools, mbufs, ports, queues and lcores.

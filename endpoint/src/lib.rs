@@ -1,0 +1,1 @@
+//! What runs on clients and instances: metadata on ordinary sockets, state reports.

@@ -1,0 +1,1 @@
+//! Lab, emulated cluster, load client, demo and throughput harness.

@@ -1,0 +1,1 @@
+//! Codec of the Agent-Aware Metadata: objects, MACs, hashes, carriers.
