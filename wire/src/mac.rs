@@ -1,0 +1,385 @@
+//! Who sent it: keys per sender, and the MAC over an object and its surroundings.
+
+use core::fmt;
+
+use siphasher::sip128::SipHasher24;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::cmac::AesCmac;
+use crate::object::Kind;
+use crate::{
+    ClusterId, MAC_LEN, MAX_REPORT_LEN, MAX_REQUEST_LEN, Object, Place, ReportView, RequestView,
+    SignError,
+};
+
+/// What every text that a key of ours is used on begins with.
+const LABEL: &[u8; 4] = b"AFR1";
+/// Label (4), kind (1).
+const REPORT_PREFIX_LEN: usize = 5;
+/// Label (4), kind (1), source (16), destination (16), protocol (1), destination port (2).
+const REQUEST_PREFIX_LEN: usize = 40;
+
+/// How tags are made; a key ring entry names it, the object does not.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MacAlgorithm {
+    /// AES-CMAC-128, RFC 4493.
+    #[default]
+    AesCmac,
+    /// SipHash-2-4 with 128-bit output, key and tag bytes in the order of its reference
+    /// implementation.
+    SipHash24,
+}
+
+/// What a sender may speak as.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A client that makes requests.
+    Request,
+    /// An instance that reports its state.
+    Report,
+}
+
+impl Role {
+    const fn label(self) -> &'static [u8; 3] {
+        match self {
+            Self::Request => b"req",
+            Self::Report => b"rpt",
+        }
+    }
+}
+
+/// Master key of a key ring entry. Wiped when dropped; never printed.
+#[derive(Clone, ZeroizeOnDrop)]
+pub struct MasterKey([u8; 16]);
+
+impl MasterKey {
+    /// Takes the key. The caller's copy is the caller's to wipe.
+    pub const fn new(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+}
+
+impl From<[u8; 16]> for MasterKey {
+    fn from(key: [u8; 16]) -> Self {
+        Self::new(key)
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(..)")
+    }
+}
+
+/// The key of one sender, derived and expanded: a tag costs only the blocks of its text.
+///
+/// One sender cannot speak for another, nor in the other role, nor in another cluster, because
+/// each has a key of its own. Wiped when dropped; never printed.
+#[derive(Clone)]
+pub struct SenderKey(Expanded);
+
+// The small variant is rare, and a box would need an allocator and cost a cache miss.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone)]
+enum Expanded {
+    AesCmac(AesCmac),
+    SipHash24(SipKey),
+}
+
+#[derive(Clone, ZeroizeOnDrop)]
+struct SipKey([u8; 16]);
+
+impl SenderKey {
+    /// `AES-CMAC(master, "AFR1" ‖ role ‖ cluster ‖ sender)`, expanded for `algorithm`.
+    ///
+    /// `sender` is the source address of a request through [`masked_source`] (16 bytes), or the
+    /// instance id of a report (4 bytes, big-endian).
+    pub fn derive(
+        algorithm: MacAlgorithm,
+        master: &MasterKey,
+        role: Role,
+        cluster: ClusterId,
+        sender: &[u8],
+    ) -> Self {
+        let text = [
+            LABEL.as_slice(),
+            role.label(),
+            &cluster.0.to_be_bytes(),
+            sender,
+        ];
+        let mut key = AesCmac::new(&master.0).tag(&text);
+        let expanded = match algorithm {
+            MacAlgorithm::AesCmac => Expanded::AesCmac(AesCmac::new(&key)),
+            MacAlgorithm::SipHash24 => Expanded::SipHash24(SipKey(key)),
+        };
+        key.zeroize();
+        Self(expanded)
+    }
+
+    /// Whether this sender made this request, for this destination. Takes the same time wherever
+    /// a tag differs. False for a request without a MAC.
+    #[inline]
+    pub fn verify_request(&self, context: &RequestContext, view: &RequestView<'_>) -> bool {
+        view.mac().is_some_and(|mac| {
+            let tag = self.tag(&request_text(context, view.as_bytes()));
+            tag.ct_eq(mac).into()
+        })
+    }
+
+    /// Whether this instance made this report. Takes the same time wherever a tag differs. False
+    /// for a report without a MAC.
+    #[inline]
+    pub fn verify_report(&self, view: &ReportView<'_>) -> bool {
+        view.mac()
+            .is_some_and(|mac| self.tag(&report_text(view.as_bytes())).ct_eq(mac).into())
+    }
+
+    /// Puts the tag of a request into its last 16 bytes, whatever they were.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] if `object` is not exactly one request with a key id.
+    pub fn sign_request(
+        &self,
+        context: &RequestContext,
+        object: &mut [u8],
+    ) -> Result<(), SignError> {
+        let Object::Request(view) = Object::parse(object, Place::InBand)? else {
+            return Err(SignError::WrongKind);
+        };
+        let tag = self.tag(&request_text(context, view.as_bytes()));
+        put_tag(view.mac().is_some(), object, tag)
+    }
+
+    /// Puts the tag of a report into its last 16 bytes, whatever they were.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] if `object` is not exactly one report with a key id.
+    pub fn sign_report(&self, object: &mut [u8]) -> Result<(), SignError> {
+        let Object::Report(view) = Object::parse(object, Place::Datagram)? else {
+            return Err(SignError::WrongKind);
+        };
+        let tag = self.tag(&report_text(view.as_bytes()));
+        put_tag(view.mac().is_some(), object, tag)
+    }
+
+    #[inline]
+    fn tag<const N: usize>(&self, text: &Text<N>) -> [u8; MAC_LEN] {
+        match &self.0 {
+            Expanded::AesCmac(key) => key.tag(&[text.as_bytes()]),
+            Expanded::SipHash24(key) => SipHasher24::new_with_key(&key.0)
+                .hash(text.as_bytes())
+                .as_bytes(),
+        }
+    }
+}
+
+impl fmt::Debug for SenderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SenderKey(..)")
+    }
+}
+
+/// The surroundings of a request that its MAC covers, so that it cannot be moved elsewhere. The
+/// source port is not among them: a client does not know it before `connect()`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestContext {
+    /// Source address of the packet, unmasked.
+    pub source: [u8; 16],
+    /// Final destination address; with an SRH that is Segment List\[0\].
+    pub destination: [u8; 16],
+    /// Upper-layer protocol, for example 6 for TCP.
+    pub protocol: u8,
+    /// Destination port; 0 where the protocol has none.
+    pub destination_port: u16,
+}
+
+/// The first `prefix_len` bits of an address, the others zero: the sender a request key is
+/// derived for. A `prefix_len` over 128 counts as 128.
+#[inline]
+pub fn masked_source(address: [u8; 16], prefix_len: u8) -> [u8; 16] {
+    let host_bits = 128_u32.saturating_sub(u32::from(prefix_len));
+    let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+    (u128::from_be_bytes(address) & mask).to_be_bytes()
+}
+
+/// What a tag is computed over, in one piece because both MACs are fastest on one.
+struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Text<N> {
+    /// `prefix ‖ object`, the tag in the object's last bytes taken as zero. `N` is the length of
+    /// the longest: an object out of a view cannot exceed it.
+    #[inline(always)]
+    fn new<const P: usize>(prefix: [u8; P], object: &[u8]) -> Self {
+        let mut bytes = [0; N];
+        let signed = object.len() - MAC_LEN;
+        bytes[..P].copy_from_slice(&prefix);
+        bytes[P..P + signed].copy_from_slice(&object[..signed]);
+        Self {
+            bytes,
+            len: P + object.len(),
+        }
+    }
+
+    #[inline(always)]
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+#[inline]
+fn request_text(
+    context: &RequestContext,
+    object: &[u8],
+) -> Text<{ REQUEST_PREFIX_LEN + MAX_REQUEST_LEN }> {
+    let mut prefix = [0; REQUEST_PREFIX_LEN];
+    prefix[..4].copy_from_slice(LABEL);
+    prefix[4] = Kind::Request as u8;
+    prefix[5..21].copy_from_slice(&context.source);
+    prefix[21..37].copy_from_slice(&context.destination);
+    prefix[37] = context.protocol;
+    prefix[38..].copy_from_slice(&context.destination_port.to_be_bytes());
+    Text::new(prefix, object)
+}
+
+#[inline]
+fn report_text(object: &[u8]) -> Text<{ REPORT_PREFIX_LEN + MAX_REPORT_LEN }> {
+    let [a, f, r, one] = *LABEL;
+    Text::new([a, f, r, one, Kind::Report as u8], object)
+}
+
+fn put_tag(has_mac: bool, object: &mut [u8], tag: [u8; MAC_LEN]) -> Result<(), SignError> {
+    match object.split_last_chunk_mut() {
+        Some((_, mac)) if has_mac => {
+            *mac = tag;
+            Ok(())
+        }
+        _ => Err(SignError::NoKeyId),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KeyId, ParseError, Report, Request};
+
+    const MASTER: MasterKey = MasterKey::new([7; 16]);
+    const CONTEXT: RequestContext = RequestContext {
+        source: [1; 16],
+        destination: [2; 16],
+        protocol: 6,
+        destination_port: 3,
+    };
+
+    fn key(algorithm: MacAlgorithm, role: Role, cluster: u32, sender: &[u8]) -> SenderKey {
+        SenderKey::derive(algorithm, &MASTER, role, ClusterId(cluster), sender)
+    }
+
+    /// The reference implementation's own vectors (`vectors.h` of veorq/SipHash,
+    /// `vectors_sip128`): key 00…0f, message 00, 01, …
+    #[test]
+    fn siphash_reference_vectors() {
+        let key = SenderKey(Expanded::SipHash24(SipKey(core::array::from_fn(|i| {
+            i as u8
+        }))));
+        let message: [u8; 15] = core::array::from_fn(|i| i as u8);
+        for (len, tag) in [
+            (0, 0xa3817f04_ba25a8e6_6df67214_c7550293_u128),
+            (1, 0xda87c1d8_6b99af44_34765911_9b22fc45),
+            (15, 0x5493e999_33b0a811_7e08ec0f_97cfc3d9),
+        ] {
+            let text = Text {
+                bytes: message,
+                len,
+            };
+            assert_eq!(u128::from_be_bytes(key.tag(&text)), tag, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_key_is_of_one_role_one_cluster_and_one_sender() {
+        for algorithm in [MacAlgorithm::AesCmac, MacAlgorithm::SipHash24] {
+            let mut data = [0; 52];
+            Request {
+                key_id: KeyId(1),
+                ..Request::default()
+            }
+            .emit(&mut data)
+            .unwrap();
+            let signer = key(algorithm, Role::Request, 1, &[1; 16]);
+            signer.sign_request(&CONTEXT, &mut data).unwrap();
+            let Ok(Object::Request(view)) = Object::parse(&data, Place::InBand) else {
+                panic!("a request was written");
+            };
+            assert!(signer.verify_request(&CONTEXT, &view));
+            for other in [
+                key(algorithm, Role::Report, 1, &[1; 16]),
+                key(algorithm, Role::Request, 2, &[1; 16]),
+                key(algorithm, Role::Request, 1, &[2; 16]),
+            ] {
+                assert!(!other.verify_request(&CONTEXT, &view));
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_mac_is_neither_signed_nor_verified() {
+        let mut data = [0; 36];
+        Request::default().emit(&mut data).unwrap();
+        let key = key(MacAlgorithm::AesCmac, Role::Request, 1, &[1; 16]);
+        assert_eq!(
+            key.sign_request(&CONTEXT, &mut data),
+            Err(SignError::NoKeyId)
+        );
+        let Ok(Object::Request(view)) = Object::parse(&data, Place::InBand) else {
+            panic!("a request was written");
+        };
+        assert!(!key.verify_request(&CONTEXT, &view));
+    }
+
+    #[test]
+    fn only_an_object_of_the_kind_is_signed() {
+        let key = key(MacAlgorithm::AesCmac, Role::Report, 1, &[0; 4]);
+        let mut data = [0; 60];
+        Report {
+            key_id: KeyId(1),
+            ..Report::default()
+        }
+        .emit(&mut data)
+        .unwrap();
+        assert_eq!(
+            key.sign_request(&CONTEXT, &mut data),
+            Err(SignError::WrongKind)
+        );
+        assert_eq!(key.sign_report(&mut data), Ok(()));
+        let error = ParseError::NotOurs { found: None };
+        assert_eq!(key.sign_report(&mut []), Err(SignError::Parse(error)));
+    }
+
+    #[test]
+    fn masks_at_both_ends_of_the_range() {
+        let address = [0xff; 16];
+        assert_eq!(masked_source(address, 0), [0; 16]);
+        assert_eq!(masked_source(address, 128), address);
+        assert_eq!(masked_source(address, 200), address);
+        let mut expected = [0; 16];
+        expected[..8].fill(0xff);
+        expected[8] = 0xe0;
+        assert_eq!(masked_source(address, 67), expected);
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        extern crate std;
+        let key = key(MacAlgorithm::SipHash24, Role::Report, 1, &[0; 4]);
+        assert_eq!(
+            std::format!("{MASTER:?} {key:?}"),
+            "MasterKey(..) SenderKey(..)"
+        );
+    }
+}
