@@ -1,0 +1,324 @@
+//! A flow and what is kept of it.
+
+use std::fmt;
+use std::hash::Hasher as _;
+
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+
+use crate::id::{ClassIx, Incarnation, Slot};
+
+/// IANA protocol number of TCP.
+pub(super) const TCP: u8 = 6;
+
+/// What makes a flow: the packet's addresses, protocol and ports, as the client sent them.
+///
+/// Protocols without ports have both 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The client's address.
+    pub src: [u8; 16],
+    /// The service's address.
+    pub dst: [u8; 16],
+    /// The client's port.
+    pub sport: u16,
+    /// The service's port.
+    pub dport: u16,
+    /// IANA protocol number.
+    pub proto: u8,
+}
+
+impl FlowKey {
+    /// The key's hash under `seeds`. All 64 bits are usable.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, seeds: &FlowSeeds) -> u64 {
+        let mut hasher = FoldHasher::with_seed(seeds.per_hasher, &seeds.shared);
+        hasher.write_u128(u128::from_ne_bytes(self.src));
+        hasher.write_u128(u128::from_ne_bytes(self.dst));
+        hasher.write_u64(
+            u64::from(self.sport) << 32 | u64::from(self.dport) << 8 | u64::from(self.proto),
+        );
+        hasher.finish()
+    }
+}
+
+/// The secret that [`FlowKey::hash`] depends on, so that nobody outside can choose flows which collide.
+#[derive(Clone)]
+pub struct FlowSeeds {
+    per_hasher: u64,
+    shared: SharedSeed,
+}
+
+impl FlowSeeds {
+    /// Seeds grown from `seed`, which is random per process; the same `seed` gives the same hashes.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            per_hasher: seed.rotate_left(32),
+            shared: SharedSeed::from_u64(seed),
+        }
+    }
+}
+
+impl fmt::Debug for FlowSeeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FlowSeeds(secret)")
+    }
+}
+
+/// How far a flow has come, as told by the client's packets alone: the server's pass elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FlowState {
+    /// A TCP SYN was dispatched, no payload has followed yet.
+    Opening = 0,
+    /// Payload flows. Whatever is not TCP starts here.
+    Established = 1,
+    /// The client sent FIN.
+    ClientClosing = 2,
+    /// The client sent RST, or was sent one.
+    Reset = 3,
+}
+
+impl FlowState {
+    /// Whether the client is done: a SYN on such a flow opens a new one.
+    #[inline]
+    #[must_use]
+    pub const fn is_closing(self) -> bool {
+        matches!(self, Self::ClientClosing | Self::Reset)
+    }
+}
+
+/// Where a flow's packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// To an instance, as long as the slot's tenant is this one.
+    Instance(Slot, Incarnation),
+    /// To the alternate cluster of the flow's class.
+    Spill,
+}
+
+/// One flow, in one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct FlowEntry {
+    src: [u8; 16],
+    dst: [u8; 16],
+    sport: u16,
+    dport: u16,
+    proto: u8,
+    /// [`FlowState`] in the low two bits, the flags below over it.
+    mark: u8,
+    slot: Slot,
+    incarnation: Incarnation,
+    /// The class it was dispatched under.
+    pub class: ClassIx,
+    last_seen_ms: u32,
+    /// Keyed fingerprint of the option bytes verified last; 0: none were.
+    pub fingerprint: u64,
+    /// Acknowledgment number of the client's latest segment: the SEQ of a RST that the client will accept
+    /// (RFC 9293 §3.10.7.4), should the instance die while the client only waits.
+    pub last_ack: u32,
+    opening_tokens: u32,
+}
+
+const _: () = assert!(size_of::<FlowEntry>() == 64 && align_of::<FlowEntry>() == 64);
+
+const STATE: u8 = 0b11;
+const METADATA: u8 = 1 << 2;
+const DEATH_TOLD: u8 = 1 << 3;
+const SPILLED: u8 = 1 << 4;
+
+impl FlowEntry {
+    /// What an unused place of the slab holds.
+    pub(super) const VACANT: Self = Self {
+        src: [0; 16],
+        dst: [0; 16],
+        sport: 0,
+        dport: 0,
+        proto: 0,
+        mark: 0,
+        slot: Slot(0),
+        incarnation: Incarnation(0),
+        class: ClassIx(0),
+        last_seen_ms: 0,
+        fingerprint: 0,
+        last_ack: 0,
+        opening_tokens: 0,
+    };
+
+    /// A flow first seen at `now_ms`, without metadata and charging nothing. TCP starts [`FlowState::Opening`], all
+    /// else [`FlowState::Established`].
+    #[must_use]
+    pub const fn new(key: &FlowKey, pin: Pin, class: ClassIx, now_ms: u32) -> Self {
+        let state = if key.proto == TCP {
+            FlowState::Opening
+        } else {
+            FlowState::Established
+        };
+        let (slot, incarnation, spilled) = match pin {
+            Pin::Instance(slot, incarnation) => (slot, incarnation, 0),
+            Pin::Spill => (Slot(0), Incarnation(0), SPILLED),
+        };
+        Self {
+            src: key.src,
+            dst: key.dst,
+            sport: key.sport,
+            dport: key.dport,
+            proto: key.proto,
+            mark: state as u8 | spilled,
+            slot,
+            incarnation,
+            class,
+            last_seen_ms: now_ms,
+            ..Self::VACANT
+        }
+    }
+
+    /// The flow's key.
+    #[must_use]
+    pub const fn key(&self) -> FlowKey {
+        FlowKey {
+            src: self.src,
+            dst: self.dst,
+            sport: self.sport,
+            dport: self.dport,
+            proto: self.proto,
+        }
+    }
+
+    /// IANA protocol number.
+    #[inline]
+    #[must_use]
+    pub const fn proto(&self) -> u8 {
+        self.proto
+    }
+
+    /// Whether this is the flow of `key`, all of it compared.
+    #[inline]
+    #[must_use]
+    pub fn is(&self, key: &FlowKey) -> bool {
+        // Without short cuts: every part is in the same line, and a mismatch behind a matching tag is rare.
+        (self.src == key.src)
+            & (self.dst == key.dst)
+            & (self.sport == key.sport)
+            & (self.dport == key.dport)
+            & (self.proto == key.proto)
+    }
+
+    /// How far the flow has come.
+    #[inline]
+    #[must_use]
+    pub const fn state(&self) -> FlowState {
+        match self.mark & STATE {
+            0 => FlowState::Opening,
+            1 => FlowState::Established,
+            2 => FlowState::ClientClosing,
+            _ => FlowState::Reset,
+        }
+    }
+
+    /// Moves the flow on.
+    #[inline]
+    pub const fn set_state(&mut self, state: FlowState) {
+        self.mark = self.mark & !STATE | state as u8;
+    }
+
+    /// Where the flow's packets go.
+    #[inline]
+    #[must_use]
+    pub const fn pin(&self) -> Pin {
+        if self.mark & SPILLED == 0 {
+            Pin::Instance(self.slot, self.incarnation)
+        } else {
+            Pin::Spill
+        }
+    }
+
+    /// Pins the flow elsewhere, its former instance being gone. Whether the client was told of that one's death no
+    /// longer matters.
+    pub const fn repin(&mut self, pin: Pin) {
+        self.mark &= !(SPILLED | DEATH_TOLD);
+        match pin {
+            Pin::Instance(slot, incarnation) => {
+                self.slot = slot;
+                self.incarnation = incarnation;
+            }
+            Pin::Spill => self.mark |= SPILLED,
+        }
+    }
+
+    /// Whether verified metadata was seen on the flow.
+    #[inline]
+    #[must_use]
+    pub const fn metadata_seen(&self) -> bool {
+        self.mark & METADATA != 0
+    }
+
+    /// Notes that verified metadata was seen.
+    #[inline]
+    pub const fn note_metadata(&mut self) {
+        self.mark |= METADATA;
+    }
+
+    /// Whether the client was already sent a RST because its instance died.
+    #[inline]
+    #[must_use]
+    pub const fn death_told(&self) -> bool {
+        self.mark & DEATH_TOLD != 0
+    }
+
+    /// Notes that the client was sent a RST because its instance died.
+    #[inline]
+    pub const fn note_death_told(&mut self) {
+        self.mark |= DEATH_TOLD;
+    }
+
+    /// Notes a packet of the client.
+    ///
+    /// While a charge is open its age counts from the charge, not from the last bare ACK or retransmitted SYN;
+    /// so the entry needs one time only.
+    #[inline]
+    pub const fn touch(&mut self, now_ms: u32) {
+        if self.opening_tokens == 0 {
+            self.last_seen_ms = now_ms;
+        }
+    }
+
+    /// The client's last packet, in milliseconds of the caller's clock; while [`Self::opening_tokens`] is not 0, the
+    /// time of the charge.
+    #[inline]
+    #[must_use]
+    pub const fn last_seen_ms(&self) -> u32 {
+        self.last_seen_ms
+    }
+
+    /// Milliseconds since [`Self::last_seen_ms`].
+    #[inline]
+    #[must_use]
+    pub const fn age_ms(&self, now_ms: u32) -> u32 {
+        now_ms.wrapping_sub(self.last_seen_ms)
+    }
+
+    /// Tokens charged to the instance's `opening` and neither committed nor released yet.
+    #[inline]
+    #[must_use]
+    pub const fn opening_tokens(&self) -> u32 {
+        self.opening_tokens
+    }
+
+    /// Charges `tokens` from now on. Returns what was charged before, which is the caller's to release.
+    #[must_use = "a former charge stays on the instance until it is released"]
+    pub const fn charge_opening(&mut self, tokens: u32, now_ms: u32) -> u32 {
+        self.last_seen_ms = now_ms;
+        std::mem::replace(&mut self.opening_tokens, tokens)
+    }
+
+    /// Ends the charge, because it is committed or released. Returns its tokens, 0 if there was none.
+    #[inline]
+    #[must_use = "the charge stays on the instance until it is committed or released"]
+    pub const fn take_opening(&mut self) -> u32 {
+        std::mem::replace(&mut self.opening_tokens, 0)
+    }
+}
