@@ -216,10 +216,10 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn walk(bytes: &[u8]) -> Result<Vec<(usize, u8, &[u8])>, OptionError> {
-        Options::new(bytes)
-            .map(|o| o.map(|o| (o.offset, o.kind, o.data)))
-            .collect()
+    type Walked<'a> = Result<Vec<Option<'a>>, OptionError>;
+
+    fn walk(bytes: &[u8]) -> Walked<'_> {
+        Options::new(bytes).collect()
     }
 
     fn fault(offset: usize, fault: OptionFault) -> OptionError {
@@ -229,10 +229,17 @@ mod tests {
     #[test]
     fn padding_is_passed_over() {
         let bytes = [0, 0x1e, 2, 7, 8, 1, 0, 0x3e, 0, 1, 1, 0];
-        assert_eq!(
-            walk(&bytes),
-            Ok(std::vec![(1, 0x1e, &[7, 8][..]), (7, 0x3e, &[])])
-        );
+        let first = Option {
+            offset: 1,
+            kind: 0x1e,
+            data: &[7, 8],
+        };
+        let second = Option {
+            offset: 7,
+            kind: 0x3e,
+            data: &[],
+        };
+        assert_eq!(walk(&bytes), Ok(std::vec![first, second]));
         assert_eq!(walk(&[]), Ok(std::vec![]));
     }
 
