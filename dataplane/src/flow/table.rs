@@ -1,6 +1,7 @@
 //! The flow table: a slab of entries, the index over it, and what gives way when there is no room.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use dpdk::prefetch::prefetch_read;
 
@@ -282,6 +283,16 @@ impl FlowTable {
                 worst
             }
         })
+    }
+}
+
+impl fmt::Debug for FlowTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowTable")
+            .field("len", &self.len)
+            .field("capacity", &self.capacity())
+            .field("evictions", &self.evictions)
+            .finish_non_exhaustive()
     }
 }
 

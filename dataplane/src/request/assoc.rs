@@ -1,0 +1,79 @@
+//! A bounded map that forgets: four ways a set, the oldest of a set replaced.
+//!
+//! What a worker keeps about the senders it hears (rates, charged sessions) must not grow with their number and may be
+//! forgotten: the limits that rest on it then start afresh for whoever was replaced.
+
+use std::fmt;
+use std::hash::{Hash, Hasher as _};
+
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+
+const WAYS: usize = 4;
+
+/// Entries that one map can have.
+pub(super) const MAX_ENTRIES: u32 = 1 << 26;
+
+/// A value that knows when it was used last.
+///
+/// Its default is what an unheard-of key has, with the oldest stamp there is: an empty way needs no other mark.
+pub(super) trait Stamped: Default {
+    /// The larger, the later.
+    fn stamp(&self) -> u64;
+}
+
+pub(super) struct Assoc<K, V> {
+    /// A power of two of them.
+    sets: Box<[[(K, V); WAYS]]>,
+    seed: SharedSeed,
+}
+
+impl<K: Copy + Default + Eq + Hash, V: Clone + Stamped> Assoc<K, V> {
+    /// A map of at least `entries` (at most [`MAX_ENTRIES`]) entries; all memory it will ever use.
+    pub(super) fn new(entries: u32, seed: u64) -> Self {
+        let sets = entries
+            .clamp(1, MAX_ENTRIES)
+            .div_ceil(WAYS as u32)
+            .next_power_of_two();
+        let empty = std::array::from_fn(|_| (K::default(), V::default()));
+        Self {
+            sets: vec![empty; sets as usize].into_boxed_slice(),
+            seed: SharedSeed::from_u64(seed),
+        }
+    }
+
+    pub(super) const fn capacity(&self) -> usize {
+        self.sets.len() * WAYS
+    }
+
+    /// The value of `key`; a default one in the place of its set's oldest if it had none.
+    pub(super) fn entry(&mut self, key: K) -> &mut V {
+        let mut hasher = FoldHasher::with_seed(0, &self.seed);
+        key.hash(&mut hasher);
+        let set = hasher.finish() as usize & (self.sets.len() - 1);
+        let set = &mut self.sets[set];
+        let mut oldest = 0;
+        let mut found = None;
+        for (way, (known, value)) in set.iter().enumerate() {
+            if *known == key {
+                found = Some(way);
+            }
+            if value.stamp() < set[oldest].1.stamp() {
+                oldest = way;
+            }
+        }
+        let way = found.unwrap_or_else(|| {
+            set[oldest] = (key, V::default());
+            oldest
+        });
+        &mut set[way].1
+    }
+}
+
+impl<K, V> fmt::Debug for Assoc<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assoc")
+            .field("sets", &self.sets.len())
+            .finish_non_exhaustive()
+    }
+}

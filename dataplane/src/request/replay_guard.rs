@@ -1,0 +1,222 @@
+//! Bounds what a captured request is worth to whoever replays it.
+//!
+//! A request stays fresh for as long as the skew, and verifies from any port. So each (sender, session) gets a limited
+//! number of *charged* dispatches in a window of the skew's length. Exits: within the limit, the dispatch is charged
+//! and learned from; beyond, the flow goes the deterministic way, uncharged, and no residency is learned.
+//!
+//! The window slides: charges are counted in ninths of it, the present one and the nine before, so that no window of
+//! that length holds more than the limit, wherever it begins.
+
+use super::assoc::{Assoc, Stamped};
+use crate::config;
+
+/// Parts of a window that are counted apart.
+const PARTS: u64 = 9;
+
+/// Counters: a window that begins inside a part touches one part more.
+const COUNTERS: usize = PARTS as usize + 1;
+
+/// Charged dispatches of the sessions that one worker has heard lately.
+#[derive(Debug)]
+pub struct ReplayGuard {
+    sessions: Assoc<Session, Charges>,
+    limit: u32,
+    part_s: u64,
+}
+
+impl ReplayGuard {
+    /// A guard over [`config::Limits::sessions`] sessions at least, the one unheard for longest forgotten. All memory is
+    /// taken here. `seed` is random per process.
+    #[must_use]
+    pub fn new(limits: &config::Limits, dispatch: &config::Dispatch, seed: u64) -> Self {
+        let mut this = Self {
+            sessions: Assoc::new(limits.sessions, seed),
+            limit: 0,
+            part_s: 1,
+        };
+        this.configure(dispatch);
+        this
+    }
+
+    /// Takes limit and skew from a reloaded configuration. With another skew, sessions start afresh.
+    pub fn configure(&mut self, dispatch: &config::Dispatch) {
+        self.limit = u32::from(dispatch.replay_limit);
+        self.part_s = u64::from(dispatch.request_skew_s).div_ceil(PARTS).max(1);
+    }
+
+    /// Whether one more dispatch of `session` by `sender` is charged; if so it is counted. `now_s` may be of
+    /// any clock, always the same.
+    pub fn charge(&mut self, now_s: u64, sender: u128, session: u64) -> bool {
+        let charges = self.sessions.entry(Session {
+            sender: sender.to_ne_bytes(),
+            session,
+        });
+        charges.advance((now_s / self.part_s) as u32);
+        let within = charges.total() < self.limit;
+        if within {
+            charges.count();
+        }
+        within
+    }
+
+    /// Sessions that can be told apart at once.
+    #[must_use]
+    pub const fn session_capacity(&self) -> usize {
+        self.sessions.capacity()
+    }
+}
+
+/// Bytes instead of `u128`: without its alignment an entry has 48 bytes, not 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Session {
+    sender: [u8; 16],
+    session: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Charges {
+    /// The latest part counted in.
+    part: u32,
+    /// By part, modulo their number. Never more than the limit, a `u16`.
+    counts: [u16; COUNTERS],
+}
+
+const _: () = assert!(size_of::<(Session, Charges)>() == 48);
+
+impl Charges {
+    fn advance(&mut self, part: u32) {
+        let span = COUNTERS as u32;
+        if part > self.part {
+            for passed in 1..=(part - self.part).min(span) {
+                self.counts[self.part.wrapping_add(passed) as usize % COUNTERS] = 0;
+            }
+            self.part = part;
+        } else if part.saturating_add(span) < self.part {
+            // The clock was set back by more than a window, or the parts became longer.
+            *self = Self {
+                part,
+                counts: [0; COUNTERS],
+            };
+        }
+        // Set back by less: what is counted now counts as of the latest part.
+    }
+
+    fn total(&self) -> u32 {
+        self.counts.iter().map(|&count| u32::from(count)).sum()
+    }
+
+    fn count(&mut self) {
+        self.counts[self.part as usize % COUNTERS] += 1;
+    }
+}
+
+impl Stamped for Charges {
+    fn stamp(&self) -> u64 {
+        u64::from(self.part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW_S: u64 = 1_790_000_000;
+
+    fn guard(sessions: u32, replay_limit: u16, request_skew_s: u32) -> ReplayGuard {
+        let limits = config::Limits {
+            sessions,
+            ..config::Limits::default()
+        };
+        ReplayGuard::new(&limits, &dispatch(replay_limit, request_skew_s), 7)
+    }
+
+    fn dispatch(replay_limit: u16, request_skew_s: u32) -> config::Dispatch {
+        config::Dispatch {
+            replay_limit,
+            request_skew_s,
+            ..config::Dispatch::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_the_limit(
+            limit in 0..6_u16,
+            skew_s in 1..200_u32,
+            gaps_s in proptest::collection::vec(prop_oneof![Just(0), 0..30_u64, 0..500_u64], 1..200),
+        ) {
+            let mut guard = guard(16, limit, skew_s);
+            let mut now_s = NOW_S;
+            let mut charged_s: Vec<u64> = Vec::new();
+            for gap_s in gaps_s {
+                now_s += gap_s;
+                let part_s = u64::from(skew_s).div_ceil(PARTS);
+                let longest_s = part_s * COUNTERS as u64;
+                let within = |window_s| charged_s.iter().filter(|&&at| now_s - at < window_s).count();
+                let (strict, lenient) = (within(u64::from(skew_s)), within(longest_s));
+                if guard.charge(now_s, 1, 1) {
+                    assert!(strict < usize::from(limit), "one too many");
+                    charged_s.push(now_s);
+                } else {
+                    assert!(lenient >= usize::from(limit), "refused without need");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sessions_and_senders_are_counted_apart() {
+        let mut guard = guard(64, 3, 120);
+        for (sender, session) in [(1, 1), (1, 2), (2, 1), (0, 0)] {
+            for _ in 0..3 {
+                assert!(guard.charge(NOW_S, sender, session));
+            }
+            assert!(!guard.charge(NOW_S, sender, session));
+        }
+        assert!(!guard.charge(NOW_S + 120, 1, 1));
+        assert!(guard.charge(NOW_S + 140, 1, 1));
+    }
+
+    #[test]
+    fn the_session_unheard_for_longest_is_forgotten() {
+        // One set.
+        let mut guard = guard(4, 1, 120);
+        assert_eq!(guard.session_capacity(), 4);
+        for session in 0..4 {
+            assert!(guard.charge(NOW_S + 14 * session, 9, session));
+        }
+        // The first is heard again, so the second is the one that makes room.
+        assert!(!guard.charge(NOW_S + 60, 9, 0));
+        assert!(guard.charge(NOW_S + 60, 9, 4));
+        for session in [0, 2, 3, 4] {
+            assert!(!guard.charge(NOW_S + 61, 9, session), "{session}");
+        }
+        assert!(guard.charge(NOW_S + 61, 9, 1));
+    }
+
+    #[test]
+    fn a_clock_set_back_neither_frees_nor_blocks_for_long() {
+        let mut guard = guard(4, 2, 120);
+        assert!(guard.charge(NOW_S, 1, 1));
+        assert!(guard.charge(NOW_S - 30, 1, 1));
+        assert!(!guard.charge(NOW_S - 30, 1, 1));
+        assert!(guard.charge(NOW_S - 3_600, 1, 1));
+    }
+
+    #[test]
+    fn another_configuration_takes_effect() {
+        let mut guard = guard(4, 1, 120);
+        assert!(guard.charge(NOW_S, 1, 1));
+        assert!(!guard.charge(NOW_S, 1, 1));
+        guard.configure(&dispatch(2, 120));
+        assert!(guard.charge(NOW_S, 1, 1));
+        // Longer parts have smaller numbers.
+        guard.configure(&dispatch(1, 1_200));
+        assert!(guard.charge(NOW_S, 1, 1));
+        assert!(!guard.charge(NOW_S, 1, 1));
+        guard.configure(&dispatch(0, 1_200));
+        assert!(!guard.charge(NOW_S, 2, 2));
+    }
+}
