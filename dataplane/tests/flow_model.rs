@@ -385,6 +385,35 @@ fn entries_keep_their_parts_apart() {
 }
 
 #[test]
+fn a_walk_finds_the_few_that_are_left() {
+    let mut table = table(300);
+    let mut flows = Vec::new();
+    for number in 0..300 {
+        let hash = table.hash(&key(number));
+        flows.push(table.insert(hash, opened(number, 0), 0).flow);
+    }
+    let left = [3, 62, 64, 65, 191, 299];
+    for (number, &flow) in (0..).zip(&flows) {
+        if !left.contains(&number) {
+            table.remove(flow);
+        }
+    }
+    let mut shown = Vec::new();
+    let mut cursor = Some(Cursor::START);
+    let mut steps = 0;
+    while let Some(at) = cursor {
+        cursor = table.scan(at, 1, |entry| shown.push(entry.key()));
+        steps += 1;
+    }
+    assert_eq!(shown, left.map(key));
+    // What is vacant costs a step for each 64 at the most, and one call more tells the end.
+    assert!(steps <= left.len() + 300_usize.div_ceil(64) + 1);
+    let mut expired = 0;
+    table.sweep(30_000, steps, &TIMEOUTS, |_| expired += 1);
+    assert_eq!(expired, left.len(), "one lap is as long");
+}
+
+#[test]
 fn flows_of_a_dead_instance_are_walked_in_slices() {
     let mut table = table(500);
     let dead = Pin::Instance(Slot(1), Incarnation(3));
