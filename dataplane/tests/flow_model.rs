@@ -403,9 +403,14 @@ fn a_walk_finds_the_few_that_are_left() {
     let mut steps = 0;
     while let Some(at) = cursor {
         cursor = table.scan(at, 1, |entry| shown.push(entry.key()));
+        cursor = cursor.map(|at| Cursor::at(at.place()));
         steps += 1;
     }
     assert_eq!(shown, left.map(key));
+    assert_eq!(
+        table.scan(Cursor::at(u32::MAX), 9, |_| panic!("beyond")),
+        None
+    );
     // What is vacant costs a step for each 64 at the most, and one call more tells the end.
     assert!(steps <= left.len() + 300_usize.div_ceil(64) + 1);
     let mut expired = 0;

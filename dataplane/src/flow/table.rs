@@ -27,6 +27,18 @@ pub struct Cursor(u32);
 impl Cursor {
     /// The table's begin.
     pub const START: Self = Self(0);
+
+    /// The walk that goes on at `place`, as [`Self::place`] told it before. Beyond the table the walk is over.
+    #[must_use]
+    pub const fn at(place: u32) -> Self {
+        Self(place)
+    }
+
+    /// The place as a number, for those who ask for the next slice from outside.
+    #[must_use]
+    pub const fn place(self) -> u32 {
+        self.0
+    }
 }
 
 /// What came of an insertion.
