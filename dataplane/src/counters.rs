@@ -22,6 +22,8 @@ pub enum Figure {
     TxPackets(PortIx),
     /// Bytes handed to a port's driver.
     TxBytes(PortIx),
+    /// Packets that a port's driver had no room for, after they were forwarded.
+    TxFull(PortIx),
     /// Packets dropped.
     Drop(DropReason),
     /// Packets taken by the AFR itself.
@@ -52,13 +54,15 @@ pub enum Figure {
     Epoch,
     /// Messages pushed to the control core.
     RingPushed,
+    /// Packets handed over by other workers.
+    Handed,
 }
 
-const DROP_AT: usize = 4 * MAX_PORTS;
+const DROP_AT: usize = 5 * MAX_PORTS;
 const PUNT_AT: usize = DROP_AT + DropReason::COUNT;
 const NOTE_AT: usize = PUNT_AT + PuntReason::COUNT;
 const PLAIN_AT: usize = NOTE_AT + MetadataNote::COUNT;
-const FIGURES: usize = PLAIN_AT + 12;
+const FIGURES: usize = PLAIN_AT + 13;
 
 impl Figure {
     #[inline]
@@ -68,6 +72,7 @@ impl Figure {
             Self::RxBytes(port) => MAX_PORTS + port.0 as usize % MAX_PORTS,
             Self::TxPackets(port) => 2 * MAX_PORTS + port.0 as usize % MAX_PORTS,
             Self::TxBytes(port) => 3 * MAX_PORTS + port.0 as usize % MAX_PORTS,
+            Self::TxFull(port) => 4 * MAX_PORTS + port.0 as usize % MAX_PORTS,
             Self::Drop(reason) => DROP_AT + reason as usize,
             Self::Punt(reason) => PUNT_AT + reason as usize,
             Self::Note(note) => NOTE_AT + note as usize,
@@ -83,6 +88,7 @@ impl Figure {
             Self::IdlePolls => PLAIN_AT + 9,
             Self::Epoch => PLAIN_AT + 10,
             Self::RingPushed => PLAIN_AT + 11,
+            Self::Handed => PLAIN_AT + 12,
         }
     }
 }
@@ -138,10 +144,10 @@ impl LocalCounters {
         self.figures[PUNT_AT..NOTE_AT].iter().sum()
     }
 
-    /// Everything received.
+    /// Everything received, from ports and from other workers.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.figures[..MAX_PORTS].iter().sum()
+        self.figures[..MAX_PORTS].iter().sum::<u64>() + self.figure(Figure::Handed)
     }
 
     /// Everything forwarded.
@@ -152,7 +158,7 @@ impl LocalCounters {
 
     /// Copies the counts to where others read them.
     pub fn copy_to(&self, shared: &WorkerCounters) {
-        for (mine, theirs) in self.figures.iter().zip(&*shared.figures) {
+        for (mine, theirs) in self.figures.iter().zip(shared.figures.iter()) {
             theirs.store(*mine, Relaxed);
         }
     }

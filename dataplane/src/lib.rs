@@ -20,4 +20,11 @@ pub mod request;
 pub mod reply;
 pub mod flow;
 pub mod aft;
+pub mod host;
+pub mod death;
+pub mod clock;
+pub mod explain;
+pub mod path;
 pub mod worker;
+#[cfg(feature = "eal")]
+pub mod dpdk_io;

@@ -10,7 +10,7 @@ use crate::aft::inflight::{ClockMap, Inflight};
 use crate::aft::live::Live;
 use crate::aft::{Load, SigKey};
 use crate::counters::WorkerCounters;
-use crate::flow::table::FlowEntry;
+use crate::flow::FlowEntry;
 use crate::id::{Slot, WorkerId};
 
 /// Events carried by one message. A report datagram with more is split.

@@ -76,7 +76,6 @@ reasons! {
         DecapMalformed => "decap_malformed", "A packet for an own SID that holds no IPv6 packet.";
         IcmpUnmatched => "icmp_unmatched", "An ICMPv6 error that quotes no flow of this AFR.";
         PuntUnavailable => "punt_unavailable", "For the AFR itself, not answered by it, and no punt port is configured.";
-        TxFull => "tx_full", "The port's transmit queue is full.";
     }
 }
 

@@ -7,9 +7,11 @@
 pub mod bitmap;
 pub mod maglev;
 pub mod residency;
+pub mod reuse;
 pub mod inflight;
 pub mod live;
 pub mod epoch;
+mod sync;
 mod table;
 
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use afr_wire::{CatalogueVersion, ClassId, DomainId, Prefix, Signature};
 use crate::config::{Config, Instance};
 use crate::id::{Slot, WorkerId};
 
-pub use table::{Aft, ClassState, RATE_SHIFT};
+pub use table::{
+    Aft, ClassState, Coalescing, MAX_REFUSALS, PathEntry, PathKind, Policies, RATE_SHIFT,
+};
 
 /// Names a prefix of a prompt: what residency is keyed by. Never matches across catalogues or domains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,183 @@
+//! Tokens that this AFR has sent to an instance and that no report covers yet.
+//!
+//! Every worker adds to the same counters, touched once or twice a flow:
+//!
+//! - a flow's SYN charges its uncached tokens to `opening`;
+//! - its first payload moves them to the ever-growing *C*, `committed`; a reset or a time-out takes them back.
+//!
+//! A load snapshot in the AFT carries `base`, the value of *C* at the (guarded) date of the report it is from, found in
+//! [`Inflight::committed_at`]. In flight is `opening + C − base` with the reader's own base: nothing is cleared when a report
+//! comes, so nothing is lost or counted twice while one worker has the new generation and another the old.
+//!
+//! All accesses are relaxed: each counter stands for itself. A reader may see a flow's tokens in neither or in both for the
+//! instant between the two halves of a commit; the sum is an estimate anyway, and right again at once.
+
+mod clock;
+mod history;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::id::Slot;
+
+pub use clock::ClockMap;
+pub use history::{COARSE_SAMPLES, COARSE_TICK_US, FINE_SAMPLES, FINE_TICK_US};
+
+use history::History;
+
+#[derive(Debug, Default)]
+struct Counters {
+    /// Signed: a release may overtake the open of another worker by an instant.
+    opening: AtomicI64,
+    committed: AtomicU64,
+}
+
+/// The counters and their history, by slot. Slots beyond the size count nothing.
+#[derive(Debug)]
+pub struct Inflight {
+    /// Padded: two workers that dispatch to different instances never share a line.
+    counters: Vec<CachePadded<Counters>>,
+    /// Whether the slot is sampled.
+    sampled: Vec<AtomicU64>,
+    history: Vec<History>,
+    last_tick: AtomicU64,
+}
+
+impl Inflight {
+    /// Counters for `slots` slots, none of them sampled.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        Self {
+            counters: (0..slots).map(|_| CachePadded::default()).collect(),
+            sampled: (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            history: (0..slots).map(|_| History::new()).collect(),
+            last_tick: AtomicU64::new(0),
+        }
+    }
+
+    /// A flow begins that will bring `tokens` of prefill.
+    ///
+    /// Each call is followed, once, by [`Self::commit`] or [`Self::release`] of the same flow with the same number:
+    /// that is what keeps the sum right over the instances that follow each other in a slot.
+    #[inline]
+    pub fn open(&self, slot: Slot, tokens: u32) {
+        if let Some(counters) = self.counters.get(slot.index()) {
+            counters
+                .opening
+                .fetch_add(i64::from(tokens), Ordering::Relaxed);
+        }
+    }
+
+    /// The flow ended, or went silent, before its work was sent.
+    #[inline]
+    pub fn release(&self, slot: Slot, tokens: u32) {
+        if let Some(counters) = self.counters.get(slot.index()) {
+            counters
+                .opening
+                .fetch_sub(i64::from(tokens), Ordering::Relaxed);
+        }
+    }
+
+    /// The flow's work was sent.
+    #[inline]
+    pub fn commit(&self, slot: Slot, tokens: u32) {
+        // In this order a reader in between counts the tokens twice rather than not at all.
+        self.commit_direct(slot, tokens);
+        self.release(slot, tokens);
+    }
+
+    /// Work was sent that was not announced by [`Self::open`].
+    #[inline]
+    pub fn commit_direct(&self, slot: Slot, tokens: u32) {
+        if let Some(counters) = self.counters.get(slot.index()) {
+            counters
+                .committed
+                .fetch_add(u64::from(tokens), Ordering::Relaxed);
+        }
+    }
+
+    /// *C*: all tokens sent since [`Self::reset`].
+    #[inline]
+    #[must_use]
+    pub fn committed(&self, slot: Slot) -> u64 {
+        self.counters
+            .get(slot.index())
+            .map_or(0, |counters| counters.committed.load(Ordering::Relaxed))
+    }
+
+    /// Tokens of flows whose work was not sent yet.
+    #[inline]
+    #[must_use]
+    pub fn opening(&self, slot: Slot) -> u64 {
+        self.counters.get(slot.index()).map_or(0, |counters| {
+            counters.opening.load(Ordering::Relaxed).max(0) as u64
+        })
+    }
+
+    /// Tokens that a report with this `base` does not cover.
+    #[inline]
+    #[must_use]
+    pub fn in_flight(&self, slot: Slot, base: u64) -> u32 {
+        let tokens = self
+            .committed(slot)
+            .saturating_sub(base)
+            .saturating_add(self.opening(slot));
+        u32::try_from(tokens).unwrap_or(u32::MAX)
+    }
+
+    /// Writes *C* of every sampled slot into its history. For the control core, as often as it likes: it works
+    /// once in [`FINE_TICK_US`].
+    pub fn sample(&self, now_us: u64) {
+        let tick = now_us / FINE_TICK_US;
+        if self.last_tick.swap(tick, Ordering::Relaxed) == tick {
+            return;
+        }
+        for (index, word) in self.sampled.iter().enumerate() {
+            let mut rest = word.load(Ordering::Relaxed);
+            while rest != 0 {
+                let slot = index * 64 + rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                self.history[slot].record(
+                    now_us,
+                    self.counters[slot].committed.load(Ordering::Relaxed),
+                );
+            }
+        }
+    }
+
+    /// *C* as it was at `at_us`, or shortly before: by up to [`FINE_TICK_US`] for the last half second, by up to
+    /// [`COARSE_TICK_US`] for the last eight. Before the history it is the oldest value known.
+    #[inline]
+    #[must_use]
+    pub fn committed_at(&self, slot: Slot, at_us: u64) -> u64 {
+        self.history.get(slot.index()).map_or(0, |history| {
+            history.committed_at(at_us, self.committed(slot))
+        })
+    }
+
+    /// The slot has a new instance: *C* and its history start over, and it is sampled from now on.
+    ///
+    /// `opening` stays: it belongs to flows of the former instance, which take back what they opened.
+    pub fn reset(&self, slot: Slot) {
+        let (Some(counters), Some(history)) = (
+            self.counters.get(slot.index()),
+            self.history.get(slot.index()),
+        ) else {
+            return;
+        };
+        counters.committed.store(0, Ordering::Relaxed);
+        history.clear();
+        self.sampled[slot.index() / 64].fetch_or(1 << (slot.index() % 64), Ordering::Relaxed);
+    }
+
+    /// The slot's instance is gone: it is not sampled any more.
+    pub fn retire(&self, slot: Slot) {
+        if let Some(word) = self.sampled.get(slot.index() / 64) {
+            word.fetch_and(!(1 << (slot.index() % 64)), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! What a worker has said about residency that its generation of the AFT does not include yet.
+
+use afr_wire::{CatalogueVersion, DomainId, Signature};
+use dpdk::prefetch::prefetch_read;
+
+use super::bucket::KeyHash;
+use crate::aft::SigKey;
+use crate::id::Slot;
+
+/// Most answers of one look-up: the entries of a bucket.
+pub const OVERLAY_HITS: usize = 5;
+
+/// What was said of an instance and a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// It holds it.
+    Stored,
+    /// It no longer does.
+    Evicted,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Ring position of the message that said so; positions count from 1, 0 is a free entry.
+    position: u64,
+    key: SigKey,
+    slot: Slot,
+    said: Said,
+}
+
+const FREE: Entry = Entry {
+    position: 0,
+    key: SigKey {
+        catalogue: CatalogueVersion(0),
+        domain: DomainId(0),
+        depth: 0,
+        signature: Signature([0; 4]),
+    },
+    slot: Slot(0),
+    said: Said::Evicted,
+};
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(128))]
+struct Bucket([Entry; OVERLAY_HITS]);
+
+const _: () = assert!(size_of::<Bucket>() == 128, "a bucket is two cache lines");
+
+/// A worker's own residency table, of fixed size.
+///
+/// An entry counts until the worker's generation includes the message in which the control core was told the same:
+/// the n-th message of the worker's ring has position n, and a generation that has consumed n messages includes it. What was
+/// said but could not be put on the full ring is entered under the position of the next message, and so ages with it.
+/// A full bucket gives up what was said first.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    hash: KeyHash,
+    buckets: Vec<Bucket>,
+}
+
+impl Overlay {
+    /// A table of at least `entries` entries.
+    #[must_use]
+    pub fn new(entries: usize) -> Self {
+        let buckets = entries.div_ceil(OVERLAY_HITS).max(1).next_power_of_two();
+        Self {
+            hash: KeyHash::new(),
+            buckets: vec![Bucket([FREE; OVERLAY_HITS]); buckets],
+        }
+    }
+
+    /// Brings the bucket of `key` nearer.
+    #[inline]
+    pub fn prefetch(&self, key: SigKey) {
+        let Bucket([first, .., last]) = &self.buckets[self.bucket_of(key)];
+        prefetch_read(first);
+        prefetch_read(last);
+    }
+
+    /// Remembers what the message at ring `position` says. The newest word on a prefix and instance counts.
+    #[inline]
+    pub fn insert(&mut self, key: SigKey, slot: Slot, said: Said, position: u64) {
+        let bucket = self.bucket_of(key);
+        let entries = &mut self.buckets[bucket].0;
+        let mut place = 0;
+        for way in 0..OVERLAY_HITS {
+            if entries[way].key == key && entries[way].slot == slot {
+                place = way;
+                break;
+            }
+            if entries[way].position < entries[place].position {
+                place = way;
+            }
+        }
+        entries[place] = Entry {
+            position,
+            key,
+            slot,
+            said,
+        };
+    }
+
+    /// What was said of `key` in messages after the first `consumed`.
+    #[inline]
+    #[must_use]
+    pub fn lookup(&self, key: SigKey, consumed: u64) -> OverlayHits {
+        let mut hits = OverlayHits {
+            hits: [(Slot(0), Said::Evicted); OVERLAY_HITS],
+            len: 0,
+        };
+        for entry in &self.buckets[self.bucket_of(key)].0 {
+            if entry.position > consumed && entry.key == key {
+                hits.hits[hits.len] = (entry.slot, entry.said);
+                hits.len += 1;
+            }
+        }
+        hits
+    }
+
+    /// Entries that the table has room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buckets.len() * OVERLAY_HITS
+    }
+
+    #[inline]
+    fn bucket_of(&self, key: SigKey) -> usize {
+        self.hash.of(key) as usize & (self.buckets.len() - 1)
+    }
+}
+
+/// The answer of [`Overlay::lookup`]: each instance at most once.
+#[derive(Debug, Clone, Copy)]
+pub struct OverlayHits {
+    hits: [(Slot, Said); OVERLAY_HITS],
+    len: usize,
+}
+
+impl OverlayHits {
+    /// The answer as a slice.
+    #[inline]
+    #[must_use]
+    pub fn as_slice(&self) -> &[(Slot, Said)] {
+        &self.hits[..self.len]
+    }
+
+    /// What was said of `slot`.
+    #[inline]
+    #[must_use]
+    pub fn said(&self, slot: Slot) -> Option<Said> {
+        self.as_slice()
+            .iter()
+            .find(|hit| hit.0 == slot)
+            .map(|hit| hit.1)
+    }
+}

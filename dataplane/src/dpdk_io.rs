@@ -1,0 +1,268 @@
+//! The receive and transmit loop of a worker on DPDK.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use dpdk::{Mbuf, Mempool, RxQueue, TxQueue};
+
+use crate::aft::Aft;
+use crate::aft::epoch::Reader;
+use crate::clock::Clock;
+use crate::counters::{Figure, MAX_PORTS};
+use crate::id::{PortIx, WorkerId};
+use crate::message::Shared;
+use crate::packet::{PacketBuf, PacketPool};
+use crate::path::{BURST, Burst, Egress};
+use crate::worker::{Peers, Worker};
+
+impl PacketBuf for Mbuf {
+    #[inline]
+    fn data(&self) -> &[u8] {
+        Self::data(self)
+    }
+
+    #[inline]
+    fn data_mut(&mut self) -> &mut [u8] {
+        Self::data_mut(self)
+    }
+
+    #[inline]
+    fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
+        Self::prepend(self, n)?;
+        Some(Self::data_mut(self))
+    }
+
+    #[inline]
+    fn adj(&mut self, n: usize) -> bool {
+        Self::adj(self, n)
+    }
+
+    #[inline]
+    fn append(&mut self, n: usize) -> Option<&mut [u8]> {
+        Self::append(self, n)?;
+        Some(Self::data_mut(self))
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) -> bool {
+        Self::truncate(self, len)
+    }
+
+    #[inline]
+    fn is_contiguous(&self) -> bool {
+        self.segments() == 1
+    }
+}
+
+impl PacketPool for Mempool {
+    type Buf = Mbuf;
+
+    fn alloc(&mut self) -> Option<Mbuf> {
+        Self::alloc(self)
+    }
+}
+
+/// What a worker does when there is nothing to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Asks again at once: lowest latency, a core in full.
+    Spin,
+    /// After so many empty rounds, sleeps for so many microseconds between rounds: for machines that have other work
+    /// for the core.
+    Sleep(u32, u32),
+}
+
+/// Everything a worker's loop is made of.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// Which worker.
+    pub id: WorkerId,
+    /// Receive queues by port.
+    pub rx: Vec<RxQueue>,
+    /// Transmit queues by port.
+    pub tx: Vec<TxQueue>,
+    /// Where packets of the AFR's own come from.
+    pub pool: Mempool,
+    /// Its view of the AFT.
+    pub reader: Reader<Aft>,
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// What all workers share.
+    pub peers: Peers<Mbuf>,
+    /// What to do when idle.
+    pub idle: Idle,
+    /// The clock.
+    pub clock: Clock,
+    /// Random per process.
+    pub seeds: [u64; 4],
+}
+
+/// A port's transmit queue with the packets that wait for it.
+#[derive(Debug)]
+struct Out {
+    queue: TxQueue,
+    waiting: ArrayVec<Mbuf, BURST>,
+    packets: u64,
+    bytes: u64,
+    waiting_bytes: u64,
+    full: u64,
+}
+
+impl Out {
+    /// Hands over what waits. What the driver does not take at the second attempt is dropped: a worker never waits.
+    #[inline]
+    fn flush(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let offered = self.waiting.len();
+        let mut taken = self.queue.transmit(&mut self.waiting);
+        if taken < offered {
+            taken += self.queue.transmit(&mut self.waiting);
+        }
+        self.packets += taken as u64;
+        let left: u64 = self.waiting.iter().map(|m| m.len() as u64).sum();
+        self.bytes += self.waiting_bytes.saturating_sub(left);
+        self.full += self.waiting.len() as u64;
+        self.waiting_bytes = 0;
+        self.waiting.clear();
+    }
+}
+
+/// The transmit side of a worker.
+#[derive(Debug)]
+struct Outs(ArrayVec<Out, MAX_PORTS>);
+
+impl Egress<Mbuf> for Outs {
+    #[inline]
+    fn send(&mut self, port: PortIx, packet: Mbuf) {
+        let Some(out) = self.0.get_mut(usize::from(port.0)) else {
+            return;
+        };
+        out.waiting_bytes += packet.len() as u64;
+        if out.waiting.try_push(packet).is_ok() && out.waiting.is_full() {
+            out.flush();
+        }
+    }
+}
+
+/// A worker with its queues.
+#[derive(Debug)]
+pub struct WorkerLoop {
+    worker: Worker<Mempool>,
+    rx: Vec<RxQueue>,
+    outs: Outs,
+    pool: Mempool,
+    idle: Idle,
+    clock: Clock,
+}
+
+impl WorkerLoop {
+    /// Takes the parts together. Ports beyond [`MAX_PORTS`] are not served.
+    #[must_use]
+    pub fn new(parts: WorkerParts) -> Self {
+        let outs = parts
+            .tx
+            .into_iter()
+            .take(MAX_PORTS)
+            .map(|queue| Out {
+                queue,
+                waiting: ArrayVec::new(),
+                packets: 0,
+                bytes: 0,
+                waiting_bytes: 0,
+                full: 0,
+            })
+            .collect();
+        Self {
+            worker: Worker::new(
+                parts.id,
+                parts.reader,
+                parts.shared,
+                parts.peers,
+                parts.seeds,
+            ),
+            rx: parts.rx,
+            outs: Outs(outs),
+            pool: parts.pool,
+            idle: parts.idle,
+            clock: parts.clock,
+        }
+    }
+
+    /// The worker, to look at.
+    #[must_use]
+    pub fn worker(&self) -> &Worker<Mempool> {
+        &self.worker
+    }
+
+    /// Runs until `stop`.
+    pub fn run(&mut self, stop: &AtomicBool) {
+        let mut empty_rounds = 0_u32;
+        let mut before = dpdk::tsc::rdtsc();
+        let mut was_busy = false;
+        while !stop.load(Relaxed) {
+            let ticks = dpdk::tsc::rdtsc();
+            if was_busy {
+                let cycles = ticks.wrapping_sub(before);
+                self.worker.counters_mut().add(Figure::BusyCycles, cycles);
+            }
+            before = ticks;
+            was_busy = self.round(ticks) != 0;
+            if was_busy {
+                empty_rounds = 0;
+            } else {
+                empty_rounds = empty_rounds.saturating_add(1);
+                self.worker.counters_mut().count(Figure::IdlePolls);
+                if let Idle::Sleep(after, us) = self.idle
+                    && empty_rounds > after
+                {
+                    std::thread::sleep(Duration::from_micros(u64::from(us)));
+                }
+            }
+        }
+        self.finish();
+    }
+
+    /// One round: every port once, then what is done between bursts. Returns how many packets there were.
+    #[inline]
+    pub fn round(&mut self, ticks: u64) -> usize {
+        self.worker.begin();
+        let now = self.clock.at(ticks);
+        let mut received = 0;
+        for (at, rx) in self.rx.iter_mut().enumerate() {
+            let mut burst = Burst::<Mbuf>::new();
+            if rx.receive(&mut burst) == 0 {
+                continue;
+            }
+            received += burst.len();
+            for mbuf in &burst {
+                mbuf.prefetch_data();
+            }
+            self.worker.counters_mut().count(Figure::BusyBursts);
+            let port = PortIx(at as u8);
+            self.worker
+                .burst(now, port, &mut burst, &mut self.outs, &mut self.pool);
+        }
+        self.worker.maintain(now, &mut self.outs, &mut self.pool);
+        for (at, out) in self.outs.0.iter_mut().enumerate() {
+            out.flush();
+            let port = PortIx(at as u8);
+            let counters = self.worker.counters_mut();
+            counters.set(Figure::TxPackets(port), out.packets);
+            counters.set(Figure::TxBytes(port), out.bytes);
+            counters.set(Figure::TxFull(port), out.full);
+        }
+        received
+    }
+
+    /// Leaves nothing behind: what waits is sent, and the counters are copied out.
+    pub fn finish(&mut self) {
+        for out in &mut self.outs.0 {
+            out.flush();
+        }
+        self.worker.copy_counters();
+    }
+}

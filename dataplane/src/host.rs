@@ -1,0 +1,180 @@
+//! What is addressed to the AFR itself, or concerns it: Neighbor Solicitations, Echo Requests, report datagrams, and
+//! ICMPv6 errors about packets it encapsulated or replies it forwarded.
+//!
+//! Exits: punted, with the answer in the same buffer; handed to the punt port; [`DropReason::PuntUnavailable`],
+//! [`DropReason::IcmpUnmatched`], [`DropReason::MetadataOutside`] for report datagrams from outside.
+
+use afr_wire::Place;
+
+use crate::flow::{FlowKey, Pin};
+use crate::packet::PacketBuf;
+use crate::packet::bytes::{array, byte};
+use crate::packet::icmp6::{self, kind};
+use crate::packet::parse::{self as parse};
+use crate::packet::parse::{IPV6_LEN, Upper, protocol};
+use crate::path::{Item, Path, Target};
+use crate::verdict::{DropReason, MetadataNote, PuntReason, Verdict};
+
+/// Length of the UDP header.
+const UDP_LEN: usize = 8;
+
+impl Path<'_> {
+    /// Takes a packet to an own address or a group.
+    pub(crate) fn at_host<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
+        match item.parsed.upper {
+            Upper::Icmp6 {
+                kind: kind::NEIGHBOR_SOLICITATION,
+            } => self.neighbor(buf, item),
+            Upper::Icmp6 {
+                kind: kind::ECHO_REQUEST,
+            } if item.target == Target::Own => self.echo(buf, item),
+            Upper::Icmp6 { kind: 0..=127 } if item.target == Target::Own => {
+                self.relay_error(buf, item)
+            }
+            Upper::Udp { destination, .. }
+                if item.target == Target::Own && destination == self.config.router.report_port =>
+            {
+                self.report_datagram(buf, item)
+            }
+            _ => self.punt(buf, item),
+        }
+    }
+
+    fn neighbor<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
+        let mine =
+            |target: u128| matches!(Target::of(self.config, target), Target::Own | Target::Sid);
+        let Some(target) = icmp6::solicited(buf.data(), &item.parsed).filter(|t| mine(*t)) else {
+            return self.punt(buf, item);
+        };
+        let mac = self.port(item.port).map_or([0; 6], |port| port.mac);
+        let out = icmp6::write_advertisement(buf, &item.parsed, target, mac)
+            .and_then(|to| self.send_back(buf, item.port, to));
+        Verdict::Punt(PuntReason::Neighbor, out)
+    }
+
+    /// Answers an Echo Request to an own or a service address.
+    pub(crate) fn echo<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
+        if !self.own.errors.take(self.now.mono_us) {
+            self.note(MetadataNote::ErrorSuppressed);
+            return Verdict::Punt(PuntReason::Echo, None);
+        }
+        let back = array(buf.data(), 6);
+        let out = if icmp6::write_echo_reply(buf, &item.parsed) {
+            self.send_back(buf, item.port, back)
+        } else {
+            None
+        };
+        Verdict::Punt(PuntReason::Echo, out)
+    }
+
+    fn report_datagram<B: PacketBuf>(&mut self, buf: &B, item: &Item) -> Verdict {
+        if !self.is_inside(item.port) {
+            self.note(MetadataNote::ReportOutside);
+            return Verdict::Drop(DropReason::MetadataOutside, None);
+        }
+        let from = item.parsed.l4 as usize + UDP_LEN;
+        let to = item.parsed.l3 as usize + item.parsed.ip_len as usize;
+        let valid = udp_checksum_is_right(buf.data(), item);
+        match buf.data().get(from..to).filter(|_| valid) {
+            Some(bytes) => self.learn(bytes, Place::Datagram),
+            None => self.note(MetadataNote::ReportMalformed),
+        }
+        Verdict::Punt(PuntReason::Report, None)
+    }
+
+    /// An ICMPv6 error to the encapsulation source is about the packet inside (RFC 2473 §8).
+    fn relay_error<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
+        let about = icmp6::quoted(buf.data(), &item.parsed)
+            .filter(|outer| byte(buf.data(), outer + 6) == protocol::IPV6);
+        let Some(outer) = about else {
+            return self.punt(buf, item);
+        };
+        if !self.own.errors.take(self.now.mono_us) {
+            self.note(MetadataNote::ErrorSuppressed);
+            return Verdict::Drop(DropReason::IcmpUnmatched, None);
+        }
+        let own = self.own_address();
+        let out = icmp6::write_relayed(buf, &item.parsed, outer + IPV6_LEN, own)
+            .and_then(|to| self.config.route(to))
+            .and_then(|route| self.send_back(buf, route.next_hop.port, route.next_hop.mac));
+        match out {
+            Some(port) => {
+                self.note(MetadataNote::IcmpSent);
+                Verdict::Punt(PuntReason::Host, Some(port))
+            }
+            None => Verdict::Drop(DropReason::IcmpUnmatched, None),
+        }
+    }
+
+    /// An ICMPv6 error to a service address is about a reply: it goes to the instance that sent it, which the flow of
+    /// the quoted packet tells.
+    pub(crate) fn error_about_reply<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
+        let unmatched = Verdict::Drop(DropReason::IcmpUnmatched, None);
+        let Some(key) = self.quoted_flow(buf.data(), item) else {
+            return unmatched;
+        };
+        let hash = self.own.flows.hash(&key);
+        let Some(flow) = self.own.flows.lookup(hash, &key) else {
+            return unmatched;
+        };
+        let entry = self.own.flows.entry(flow);
+        let (pin, class) = (entry.pin(), entry.class);
+        if let Pin::Instance(slot, incarnation) = pin
+            && !self.shared.live.alive(slot, incarnation)
+        {
+            return unmatched;
+        }
+        self.forward_pinned(buf, item, pin, class, hash as u32)
+    }
+
+    /// The flow, as the client sends it, of the reply that an ICMPv6 error quotes.
+    fn quoted_flow(&self, frame: &[u8], item: &Item) -> Option<FlowKey> {
+        let at = icmp6::quoted(frame, &item.parsed)?;
+        // The quoted packet is cut short as a rule: its length field would refuse it. Ports directly behind the fixed
+        // header, or behind the one Destination Options header that replies may carry, are what is looked for.
+        let mut l4 = at + IPV6_LEN;
+        let mut proto = byte(frame, at + 6);
+        if proto == protocol::DEST_OPTIONS {
+            proto = byte(frame, l4);
+            l4 += (byte(frame, l4 + 1) as usize + 1) * 8;
+        }
+        if !matches!(proto, protocol::TCP | protocol::UDP) || frame.len() < l4 + 4 {
+            return None;
+        }
+        Some(FlowKey {
+            src: array(frame, at + 24),
+            dst: array(frame, at + 8),
+            sport: u16::from_be_bytes(array(frame, l4 + 2)),
+            dport: u16::from_be_bytes(array(frame, l4)),
+            proto,
+        })
+    }
+
+    /// Hands the frame, unchanged, to the punt port.
+    pub(crate) fn punt<B: PacketBuf>(&mut self, _buf: &B, item: &Item) -> Verdict {
+        match self.config.router.punt_port {
+            Some(port) if port != item.port => Verdict::Punt(PuntReason::Host, Some(port)),
+            _ => Verdict::Drop(DropReason::PuntUnavailable, None),
+        }
+    }
+}
+
+/// UDP over IPv6 must carry a checksum (RFC 8200 §8.1).
+fn udp_checksum_is_right(frame: &[u8], item: &Item) -> bool {
+    let from = item.parsed.l4 as usize;
+    let to = item.parsed.l3 as usize + item.parsed.ip_len as usize;
+    let (source, destination) = (item.parsed.source, item.parsed.final_destination);
+    frame.get(from..to).is_some_and(|payload| {
+        parse_nonzero(payload)
+            && crate::packet::bytes::upper_layer_checksum(
+                source,
+                destination,
+                parse::protocol::UDP,
+                payload,
+            ) == 0
+    })
+}
+
+fn parse_nonzero(udp: &[u8]) -> bool {
+    crate::packet::bytes::be16(udp, 6) != 0
+}

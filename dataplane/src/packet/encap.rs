@@ -1,0 +1,199 @@
+//! The outer headers: Ethernet with or without tag, IPv6-in-IPv6 (RFC 2473; SRv6 H.Encaps.Red of one segment,
+//! RFC 8986 §5.2), traffic class over the tunnel (RFC 2983, RFC 6040), flow label (RFC 6438).
+
+use super::PacketBuf;
+use super::bytes::{be32, byte, put};
+use super::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
+use crate::config::EcnMode;
+
+/// The Ethernet header to send under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EthernetOut {
+    /// Next hop.
+    pub destination: [u8; 6],
+    /// The port's own address.
+    pub source: [u8; 6],
+    /// The port's VLAN.
+    pub vlan: Option<u16>,
+}
+
+impl EthernetOut {
+    /// The header's length.
+    #[inline]
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        if self.vlan.is_some() {
+            ETHERNET_LEN + 4
+        } else {
+            ETHERNET_LEN
+        }
+    }
+
+    /// A header is never empty.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn write(&self, data: &mut [u8]) {
+        put(data, 0, &self.destination);
+        put(data, 6, &self.source);
+        match self.vlan {
+            None => put(data, 12, &[0x86, 0xDD]),
+            Some(vlan) => {
+                put(data, 12, &[0x81, 0x00]);
+                put(data, 14, &vlan.to_be_bytes());
+                put(data, 16, &[0x86, 0xDD]);
+            }
+        }
+    }
+}
+
+/// The outer IPv6 header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outer {
+    /// The AFR.
+    pub source: u128,
+    /// The far end's SID.
+    pub destination: u128,
+    /// Its hop limit.
+    pub hop_limit: u8,
+    /// 20 bits, a keyed hash of the inner flow.
+    pub flow_label: u32,
+    /// How ECN crosses.
+    pub ecn: EcnMode,
+}
+
+/// Makes the frame, whose IPv6 packet of `ip_len` bytes begins at `l3`, begin with `ethernet` (and `room` more bytes
+/// between). `None` where there is no headroom; the frame is then unchanged but for trailing padding.
+#[inline]
+fn make_room<B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    ip_len: usize,
+    ethernet: &EthernetOut,
+    room: usize,
+) -> Option<()> {
+    if buf.data().len() != l3 + ip_len && !buf.truncate(l3 + ip_len) {
+        return None;
+    }
+    let want = ethernet.len() + room;
+    if want > l3 {
+        buf.prepend(want - l3)?;
+    } else if want < l3 {
+        buf.adj(l3 - want);
+    }
+    ethernet.write(buf.data_mut());
+    Some(())
+}
+
+/// Gives the frame another Ethernet header. `false` where there is no headroom.
+#[inline]
+pub fn readdress<B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    ip_len: usize,
+    ethernet: &EthernetOut,
+) -> bool {
+    make_room(buf, l3, ip_len, ethernet, 0).is_some()
+}
+
+/// Encapsulates the frame's IPv6 packet. `false` where there is no headroom.
+#[inline]
+pub fn encapsulate<B: PacketBuf>(
+    buf: &mut B,
+    l3: usize,
+    ip_len: usize,
+    ethernet: &EthernetOut,
+    outer: &Outer,
+) -> bool {
+    let class = traffic_class(be32(buf.data(), l3));
+    if make_room(buf, l3, ip_len, ethernet, IPV6_LEN).is_none() {
+        return false;
+    }
+    let at = ethernet.len();
+    let outer_class = match outer.ecn {
+        EcnMode::Normal => class,
+        EcnMode::Compatibility => class & 0xFC,
+    };
+    let first = 6 << 28 | u32::from(outer_class) << 20 | (outer.flow_label & 0xF_FFFF);
+    let mut header = [0_u8; IPV6_LEN];
+    header[..4].copy_from_slice(&first.to_be_bytes());
+    header[4..6].copy_from_slice(&(ip_len as u16).to_be_bytes());
+    header[6] = protocol::IPV6;
+    header[7] = outer.hop_limit;
+    header[8..24].copy_from_slice(&outer.source.to_be_bytes());
+    header[24..].copy_from_slice(&outer.destination.to_be_bytes());
+    put(buf.data_mut(), at, &header);
+    true
+}
+
+/// The traffic class in an IPv6 header's first word.
+#[inline]
+#[must_use]
+pub const fn traffic_class(first: u32) -> u8 {
+    (first >> 20) as u8
+}
+
+/// The ECN field of the inner header at the end of a tunnel, from both (RFC 6040 §4.2, figure 4); `None`: drop.
+#[inline]
+#[must_use]
+pub const fn decapsulated_ecn(inner: u8, outer: u8) -> Option<u8> {
+    const NOT_ECT: u8 = 0;
+    const ECT1: u8 = 1;
+    const ECT0: u8 = 2;
+    const CE: u8 = 3;
+    match (inner & 3, outer & 3) {
+        (NOT_ECT, CE) => None,
+        (NOT_ECT, _) => Some(NOT_ECT),
+        (CE, _) | (_, CE) => Some(CE),
+        (ECT0, ECT1) => Some(ECT1),
+        (kept, _) => Some(kept),
+    }
+}
+
+/// Sets the ECN field of the IPv6 header at `l3`.
+#[inline]
+pub fn set_ecn(frame: &mut [u8], l3: usize, ecn: u8) {
+    let second = byte(frame, l3 + 1);
+    put(frame, l3 + 1, &[(second & 0xCF) | (ecn & 3) << 4]);
+}
+
+/// Lowers the hop limit of the IPv6 header at `l3` by one; the caller has checked that it is above 1.
+#[inline]
+pub fn decrement_hop_limit(frame: &mut [u8], l3: usize) {
+    let hops = byte(frame, l3 + 7).saturating_sub(1);
+    put(frame, l3 + 7, &[hops]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc6040_figure_4() {
+        // Rows: inner; columns: outer Not-ECT, ECT(0), ECT(1), CE.
+        let columns = [0, 2, 1, 3];
+        let table = [
+            (0, [Some(0), Some(0), Some(0), None]),
+            (2, [Some(2), Some(2), Some(1), Some(3)]),
+            (1, [Some(1), Some(1), Some(1), Some(3)]),
+            (3, [Some(3), Some(3), Some(3), Some(3)]),
+        ];
+        for (inner, row) in table {
+            for (outer, want) in columns.iter().zip(row) {
+                assert_eq!(decapsulated_ecn(inner, *outer), want, "{inner} in {outer}");
+            }
+        }
+    }
+
+    #[test]
+    fn ecn_is_written_where_the_traffic_class_has_it() {
+        let mut frame = [0x6F, 0xF5, 0x55, 0x55];
+        set_ecn(&mut frame, 0, 2);
+        assert_eq!(traffic_class(be32(&frame, 0)) & 3, 2);
+        assert_eq!(traffic_class(be32(&frame, 0)) >> 2, 0x3F);
+        assert_eq!(be32(&frame, 0) & 0xF_FFFF, 0x5_5555);
+    }
+}

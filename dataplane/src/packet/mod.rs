@@ -1,0 +1,48 @@
+//! Packets: the buffer the path is generic over, and what is read from and written to the bytes in it.
+
+pub mod bytes;
+pub mod parse;
+pub mod strip;
+pub mod icmp6;
+pub mod tcp;
+pub mod encap;
+mod vec_buf;
+
+pub use vec_buf::{VecBuf, VecPool};
+
+/// Bytes kept free before a received frame, for the outer header.
+pub const HEADROOM: usize = 128;
+
+/// One frame, from its Ethernet header on, in one piece.
+pub trait PacketBuf {
+    /// The frame.
+    fn data(&self) -> &[u8];
+
+    /// The frame, to be changed.
+    fn data_mut(&mut self) -> &mut [u8];
+
+    /// Makes the frame `n` bytes longer at its front and returns the whole; `None`, and nothing changed, where there
+    /// is no room. The new bytes hold anything.
+    fn prepend(&mut self, n: usize) -> Option<&mut [u8]>;
+
+    /// Takes `n` bytes off the front; `false`, and nothing changed, where the frame is shorter.
+    fn adj(&mut self, n: usize) -> bool;
+
+    /// Makes the frame `n` bytes longer at its end and returns the whole; `None` where there is no room.
+    fn append(&mut self, n: usize) -> Option<&mut [u8]>;
+
+    /// Cuts the frame to `len` bytes; `false`, and nothing changed, where it is shorter.
+    fn truncate(&mut self, len: usize) -> bool;
+
+    /// Whether the frame lies in one buffer.
+    fn is_contiguous(&self) -> bool;
+}
+
+/// Where packets that the AFR makes itself come from.
+pub trait PacketPool {
+    /// The buffers it hands out.
+    type Buf: PacketBuf;
+
+    /// An empty frame with [`HEADROOM`] before it, or `None` where the pool is exhausted.
+    fn alloc(&mut self) -> Option<Self::Buf>;
+}

@@ -1,0 +1,239 @@
+//! What the stages of the packet path share: the forwarding state of one burst, and a worker's own state.
+
+use arrayvec::ArrayVec;
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+use std::hash::Hasher as _;
+use std::net::Ipv6Addr;
+
+use crate::aft::Aft;
+use crate::aft::residency::Overlay;
+use crate::config::{Config, Port, PortRole};
+use crate::counters::{Figure, LocalCounters, WorkerCounters};
+use crate::flow::{FlowTable, Timeouts};
+use crate::id::{ClassIx, Now, PortIx, WorkerId};
+use crate::message::{Shared, WorkerMsg};
+use crate::packet::PacketBuf;
+use crate::packet::encap::EthernetOut;
+use crate::packet::parse::Parsed;
+use crate::reply::learn::LoadOverlay;
+use crate::request::admit::{Admit, ErrorBudget};
+use crate::request::replay_guard::ReplayGuard;
+use crate::request::score::Scratch;
+use crate::request::verify::SenderKeys;
+use crate::verdict::MetadataNote;
+
+/// Frames that a burst has at the most.
+pub const BURST: usize = 32;
+
+/// What a packet's destination is to the AFR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A service address of this class.
+    Service(ClassIx),
+    /// A cluster's generic address: the class is in the metadata.
+    Generic,
+    /// A service address of no class.
+    UnknownClass,
+    /// One of the AFR's SIDs.
+    Sid,
+    /// An address of the AFR itself.
+    Own,
+    /// A group.
+    Group,
+    /// Anything else.
+    Elsewhere,
+}
+
+impl Target {
+    /// What `destination` is under `config`.
+    #[inline]
+    #[must_use]
+    pub fn of(config: &Config, destination: u128) -> Self {
+        if config.services.iter().any(|s| s.contains(destination)) {
+            let id = afr_wire::ClassId(destination as u32);
+            if id.0 == 0 {
+                return Self::Generic;
+            }
+            return config.class(id).map_or(Self::UnknownClass, Self::Service);
+        }
+        let address = Ipv6Addr::from(destination);
+        if let Some(class) = config.class_by_address.get(&address) {
+            return Self::Service(*class);
+        }
+        let router = &config.router;
+        if router.sids.contains(&address) {
+            Self::Sid
+        } else if router.address == address || router.own_addresses.contains(&address) {
+            Self::Own
+        } else if destination >> 120 == 0xFF {
+            Self::Group
+        } else {
+            Self::Elsewhere
+        }
+    }
+
+    /// Whether it is a service address.
+    #[inline]
+    #[must_use]
+    pub const fn is_service(self) -> bool {
+        matches!(self, Self::Service(_) | Self::Generic | Self::UnknownClass)
+    }
+}
+
+/// Keyed fingerprint of option bytes: what "verified before" means for a flow.
+#[derive(Clone)]
+pub struct Fingerprint {
+    per_hasher: u64,
+    shared: SharedSeed,
+}
+
+impl Fingerprint {
+    /// A fingerprint under a random per-process seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            per_hasher: seed.rotate_right(17),
+            shared: SharedSeed::from_u64(seed),
+        }
+    }
+
+    /// The fingerprint of `bytes`, never 0.
+    #[inline]
+    #[must_use]
+    pub fn of(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.per_hasher, &self.shared);
+        hasher.write(bytes);
+        hasher.finish().max(1)
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fingerprint(secret)")
+    }
+}
+
+/// What one worker owns.
+#[derive(Debug)]
+pub struct Own {
+    /// Which worker this is.
+    pub id: WorkerId,
+    /// Its flows.
+    pub flows: FlowTable,
+    /// Signatures it dispatched or learned that its generation does not include yet.
+    pub residency: Overlay,
+    /// Loads it learned that its generation does not include yet.
+    pub loads: LoadOverlay,
+    /// Keys of senders, derived.
+    pub keys: SenderKeys,
+    /// Rate control of new dispatches.
+    pub admit: Admit,
+    /// Rate control of originated errors.
+    pub errors: ErrorBudget,
+    /// Charged dispatches by (sender, session).
+    pub replay: ReplayGuard,
+    /// Memory that dispatch works in.
+    pub scratch: Scratch,
+    /// Keyed fingerprint of verified option bytes.
+    pub fingerprint: Fingerprint,
+    /// Its counts.
+    pub counters: LocalCounters,
+    /// Messages it has pushed to the control core.
+    pub pushed: u64,
+    /// Flow ages, from the configuration in force.
+    pub timeouts: Timeouts,
+}
+
+/// The forwarding state for one burst.
+#[derive(Debug)]
+pub struct Path<'a> {
+    /// The generation in use.
+    pub aft: &'a Aft,
+    /// Its configuration.
+    pub config: &'a Config,
+    /// What all threads share.
+    pub shared: &'a Shared,
+    /// The worker's counters by instance.
+    pub dispatches: &'a WorkerCounters,
+    /// The burst's time.
+    pub now: Now,
+    /// The worker's own.
+    pub own: &'a mut Own,
+}
+
+impl Path<'_> {
+    /// Counts a note.
+    #[inline]
+    pub(crate) fn note(&mut self, note: MetadataNote) {
+        self.own.counters.count(Figure::Note(note));
+    }
+
+    /// The configured port, if there is one of that number.
+    #[inline]
+    pub(crate) fn port(&self, port: PortIx) -> Option<&Port> {
+        self.config.ports.get(usize::from(port.0))
+    }
+
+    /// Whether the port lies inside the trust domain.
+    #[inline]
+    pub(crate) fn is_inside(&self, port: PortIx) -> bool {
+        self.port(port).is_some_and(|p| p.role == PortRole::Inside)
+    }
+
+    /// The Ethernet header from `port` to `destination`.
+    #[inline]
+    pub(crate) fn ethernet(&self, port: PortIx, destination: [u8; 6]) -> EthernetOut {
+        let port = self.port(port);
+        EthernetOut {
+            destination,
+            source: port.map_or([0; 6], |p| p.mac),
+            vlan: port.and_then(|p| p.vlan),
+        }
+    }
+
+    /// The AFR's own address.
+    #[inline]
+    pub(crate) fn own_address(&self) -> u128 {
+        u128::from(self.config.router.address)
+    }
+
+    /// Hands news to the control core. Where its ring is full they are counted, and what the worker's own overlay
+    /// knows of them ages there.
+    #[inline]
+    pub(crate) fn tell(&mut self, message: WorkerMsg) -> u64 {
+        let told = self
+            .shared
+            .rings
+            .get(usize::from(self.own.id.0))
+            .is_some_and(|ring| ring.push(message).is_ok());
+        if told {
+            self.own.pushed += 1;
+        } else {
+            self.note(MetadataNote::ReportRingFull);
+        }
+        self.own.pushed
+    }
+}
+
+/// A packet between the stages: parsed, and told what it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Item {
+    /// Its offsets.
+    pub parsed: Parsed,
+    /// What its final destination is.
+    pub target: Target,
+    /// The port it came by.
+    pub port: PortIx,
+    /// Hash of its flow, if it has one.
+    pub hash: u64,
+}
+
+/// Where packets leave.
+pub trait Egress<B: PacketBuf> {
+    /// Queues the packet for the port. Where there is no room and none can be made it is freed, and counted there.
+    fn send(&mut self, port: PortIx, packet: B);
+}
+
+/// A burst of packets.
+pub type Burst<B> = ArrayVec<B, BURST>;

@@ -1,0 +1,123 @@
+//! Packets to one of the AFR's own SIDs: tunnelled replies (RFC 8986 §4.6, End.DT6), and SRv6 packets that name the
+//! AFR as a segment on the way (End with PSP, RFC 8986 §4.1, §4.16.1).
+//!
+//! Decapsulation is no open door: only from inside ports, from a registered instance, with an inner source among the
+//! service addresses. Exits: routed onward, or [`DropReason::DecapOutside`], [`DropReason::DecapSource`],
+//! [`DropReason::DecapInner`], [`DropReason::DecapMalformed`], [`DropReason::RoutingHeader`].
+
+use afr_wire::Place;
+
+use crate::packet::PacketBuf;
+use crate::packet::bytes::{address, be16, be32, byte, put};
+use crate::packet::encap::{decapsulated_ecn, set_ecn, traffic_class};
+use crate::packet::parse::{self, Routing, Upper};
+use crate::path::{Item, Path, Target};
+use crate::verdict::{DropReason, Verdict};
+use crate::worker::flow_key;
+
+impl Path<'_> {
+    /// Takes a packet addressed to an own SID.
+    pub(crate) fn at_sid<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item) -> Verdict {
+        if !self.is_inside(item.port) {
+            return Verdict::Drop(DropReason::DecapOutside, None);
+        }
+        if let Some(found) = item.parsed.report
+            && self.is_instance(item.parsed.source)
+        {
+            self.learn(found.of(buf.data()), Place::InBand);
+        }
+        match item.parsed.routing {
+            Some(routing) if routing.segments_left != 0 => self.end_psp(buf, item, routing),
+            _ => self.decapsulate(buf, item),
+        }
+    }
+
+    /// Whether `source` is what a registered instance encapsulates from, or (in an SRv6 packet that was not
+    /// encapsulated) one of the service addresses.
+    fn is_instance(&self, source: u128) -> bool {
+        self.aft.slot_by_tunnel_source(source.into()).is_some()
+            || Target::of(self.config, source).is_service()
+    }
+
+    /// Where a packet goes that was in a tunnel or had the AFR as a segment: to a service of ours, or routed.
+    fn onward<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item) -> Verdict {
+        if item.target.is_service() {
+            item.hash = self.own.flows.hash(&flow_key(&item.parsed));
+            return self.at_service(buf, item);
+        }
+        self.deliver(buf, item)
+    }
+
+    fn decapsulate<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item) -> Verdict {
+        if item.parsed.upper != Upper::Ipv6 {
+            return Verdict::Drop(DropReason::DecapMalformed, None);
+        }
+        if self
+            .aft
+            .slot_by_tunnel_source(item.parsed.source.into())
+            .is_none()
+        {
+            return Verdict::Drop(DropReason::DecapSource, None);
+        }
+        let outer_class = traffic_class(be32(buf.data(), item.parsed.l3 as usize));
+        let inner_at = item.parsed.l4 as usize;
+        let inner = match parse::ipv6(buf.data(), inner_at, self.types()) {
+            Ok(inner) => inner,
+            Err(error) => {
+                return Verdict::Drop(
+                    if error.reason == DropReason::FrameTruncated {
+                        DropReason::DecapMalformed
+                    } else {
+                        error.reason
+                    },
+                    None,
+                );
+            }
+        };
+        if !Target::of(self.config, inner.source).is_service() {
+            return Verdict::Drop(DropReason::DecapInner, None);
+        }
+        let inner_class = traffic_class(be32(buf.data(), inner_at));
+        let Some(ecn) = decapsulated_ecn(inner_class, outer_class) else {
+            // RFC 6040 §4.2: CE arrived over a packet that cannot carry it.
+            return Verdict::Drop(DropReason::DecapMalformed, None);
+        };
+        if ecn != inner_class & 3 {
+            set_ecn(buf.data_mut(), inner_at, ecn);
+        }
+        item.target = Target::of(self.config, inner.final_destination);
+        item.parsed = inner;
+        self.onward(buf, item)
+    }
+
+    /// The AFR is a segment on the way: the next one becomes the destination, and the last takes the SRH with it.
+    fn end_psp<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item, routing: Routing) -> Verdict {
+        let refused = Verdict::Drop(DropReason::RoutingHeader, None);
+        let (l3, at) = (item.parsed.l3 as usize, routing.at as usize);
+        if routing.kind != 4 || item.parsed.authenticated || !self.is_instance(item.parsed.source) {
+            return refused;
+        }
+        let left = routing.segments_left - 1;
+        let next = address(buf.data(), at + 8 + 16 * left as usize);
+        let data = buf.data_mut();
+        put(data, l3 + 24, &next.to_be_bytes());
+        put(data, at + 3, &[left]);
+        if left == 0 {
+            let len = routing.len as usize;
+            let protocol = byte(data, at);
+            put(data, routing.announced_at as usize, &[protocol]);
+            let payload = be16(data, l3 + 4).saturating_sub(len as u16);
+            put(data, l3 + 4, &payload.to_be_bytes());
+            data.copy_within(0..at, len);
+            buf.adj(len);
+        }
+        match parse::ipv6(buf.data(), l3, self.types()) {
+            Ok(parsed) => {
+                item.target = Target::of(self.config, parsed.final_destination);
+                item.parsed = parsed;
+                self.onward(buf, item)
+            }
+            Err(_) => refused,
+        }
+    }
+}

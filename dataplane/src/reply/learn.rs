@@ -1,0 +1,244 @@
+//! News of an instance: verified, dated, put to use by this worker at once, and told to the control core.
+//!
+//! Exits, each a note: applied, same as before (one comparison), malformed, wrongly keyed, stale, or of an instance
+//! that is not registered. A report never decides what becomes of the packet that carried it.
+
+use afr_wire::{KeyId, Object, Place, ReportFlags, ReportView, Role};
+use arrayvec::ArrayVec;
+
+use crate::aft::bitmap::Bitmap;
+use crate::aft::residency::Said;
+use crate::aft::{Load, ReportOrder, SigKey};
+use crate::id::Slot;
+use crate::message::{EVENTS_PER_MESSAGE, KvEvent, WorkerMsg};
+use crate::path::Path;
+use crate::request::verify::valid_key;
+use crate::verdict::MetadataNote;
+
+/// Loads that a worker learned and its generation does not include yet, and the order of the last report of each
+/// instance that this worker has seen.
+#[derive(Debug)]
+pub struct LoadOverlay {
+    active: Bitmap,
+    loads: Vec<(u64, Load)>,
+    seen: Vec<ReportOrder>,
+    consumed: u64,
+}
+
+impl LoadOverlay {
+    /// For so many slots.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        const NOTHING: Load = Load {
+            order: ReportOrder {
+                boot_epoch: 0,
+                seq: 0,
+            },
+            queue_depth: 0,
+            running: 0,
+            pending_tokens: 0,
+            prefill_rate_tokens_s: 0,
+            kv_used: 0,
+            load_class: 0,
+            draining: false,
+            refusing: false,
+            base_tokens: 0,
+            received_us: 0,
+        };
+        Self {
+            active: Bitmap::new(slots),
+            loads: vec![(0, NOTHING); slots],
+            seen: vec![ReportOrder::default(); slots],
+            consumed: 0,
+        }
+    }
+
+    /// The load of `slot` where it is newer than the generation's.
+    #[inline]
+    #[must_use]
+    pub fn newer(&self, slot: Slot) -> Option<&Load> {
+        if self.active.test(slot) {
+            self.loads.get(slot.index()).map(|(_, load)| load)
+        } else {
+            None
+        }
+    }
+
+    /// Retires what a generation includes that has consumed the worker's ring up to `position`.
+    pub fn retire(&mut self, position: u64) {
+        if position == self.consumed {
+            return;
+        }
+        self.consumed = position;
+        for word_at in 0..self.active.words().len() {
+            let mut word = self.active.words()[word_at];
+            let mut left = word;
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                let told = self.loads.get(word_at * 64 + bit as usize);
+                if told.is_none_or(|(at, _)| *at <= position) {
+                    word &= !(1 << bit);
+                }
+            }
+            self.active.set_word(word_at, word);
+        }
+    }
+
+    fn enter(&mut self, slot: Slot, position: u64, load: Load) {
+        if let Some(place) = self.loads.get_mut(slot.index()) {
+            *place = (position, load);
+            self.active.set(slot);
+        }
+        if let Some(seen) = self.seen.get_mut(slot.index()) {
+            *seen = load.order;
+        }
+    }
+
+    /// The slot has another tenant: what is known of the former is void.
+    pub fn forget(&mut self, slot: Slot) {
+        self.active.clear(slot);
+        if let Some(seen) = self.seen.get_mut(slot.index()) {
+            *seen = ReportOrder::default();
+        }
+    }
+
+    fn last(&self, slot: Slot) -> ReportOrder {
+        self.seen.get(slot.index()).copied().unwrap_or_default()
+    }
+}
+
+impl Path<'_> {
+    /// Takes the report in `bytes` that arrived from inside the trust domain.
+    pub(crate) fn learn(&mut self, bytes: &[u8], place: Place) {
+        let note = match Object::parse(bytes, place) {
+            Ok(Object::Report(view)) => self.learn_view(&view),
+            _ => MetadataNote::ReportMalformed,
+        };
+        self.note(note);
+    }
+
+    #[inline]
+    fn learn_view(&mut self, view: &ReportView<'_>) -> MetadataNote {
+        let Some(slot) = self.aft.slot_of(view.instance_id()) else {
+            return MetadataNote::ReportUnknownInstance;
+        };
+        let order = ReportOrder {
+            boot_epoch: view.boot_epoch(),
+            seq: view.seq(),
+        };
+        let known = self.own.loads.last(slot).max(
+            self.aft
+                .order
+                .get(slot.index())
+                .copied()
+                .unwrap_or_default(),
+        );
+        if order == known {
+            return MetadataNote::ReportSame;
+        }
+        if order < known {
+            return MetadataNote::ReportStale;
+        }
+        if !self.is_authentic(slot, view) {
+            return MetadataNote::ReportMacInvalid;
+        }
+        // Both clocks count Unix milliseconds modulo 2^32: the difference is signed and small, or it is stale.
+        let age_ms = (self.now.unix_ms as u32).wrapping_sub(view.sampled_at_ms()) as i32;
+        if age_ms.unsigned_abs() > self.config.dispatch.report_skew_ms {
+            return MetadataNote::ReportStale;
+        }
+        self.apply(slot, order, view);
+        MetadataNote::ReportApplied
+    }
+
+    /// Whether the report is under the key that its instance must use.
+    fn is_authentic(&mut self, slot: Slot, view: &ReportView<'_>) -> bool {
+        let Some(Some(instance)) = self.aft.instances.get(slot.index()) else {
+            return false;
+        };
+        if instance.report_key.is_none() {
+            return view.key_id() == KeyId::NONE;
+        }
+        // During a rotation the instance may be on the ring's next entry already, or on the previous one still. Each
+        // derives another key for it, and whoever has one of them is the instance.
+        let Ok(key) = valid_key(self.config, view.key_id(), self.now.unix_s()) else {
+            return false;
+        };
+        self.own
+            .keys
+            .derived(
+                self.config,
+                key,
+                Role::Report,
+                u128::from(view.instance_id().0),
+            )
+            .verify_report(view)
+    }
+
+    fn apply(&mut self, slot: Slot, order: ReportOrder, view: &ReportView<'_>) {
+        let now_us = self.now.mono_us;
+        let sampled_us = self
+            .shared
+            .clocks
+            .observe(slot, view.sampled_at_ms(), self.now);
+        let settled_us = sampled_us.saturating_sub(self.config.dispatch.guard_us);
+        let load = Load {
+            order,
+            queue_depth: view.queue_depth(),
+            running: view.running(),
+            pending_tokens: view.pending_prefill_tokens(),
+            prefill_rate_tokens_s: view.prefill_rate_tokens_s(),
+            kv_used: view.kv_used(),
+            load_class: view.load_class(),
+            draining: view.flags().contains(ReportFlags::DRAINING),
+            refusing: view.flags().contains(ReportFlags::REFUSING),
+            base_tokens: self.shared.inflight.committed_at(slot, settled_us),
+            received_us: now_us,
+        };
+        let position = self.tell(WorkerMsg::Load {
+            slot,
+            load,
+            cache_generation: view.cache_generation(),
+            refusals: view.refusals().take(4).collect(),
+        });
+        self.own.loads.enter(slot, position, load);
+        let mut batch = ArrayVec::<KvEvent, EVENTS_PER_MESSAGE>::new();
+        for event in view.events() {
+            batch.push(KvEvent {
+                prefix: event.prefix,
+                stored: event.op == afr_wire::EventOp::Stored,
+            });
+            if batch.is_full() {
+                self.tell_events(slot, view, &mut batch);
+            }
+        }
+        self.tell_events(slot, view, &mut batch);
+    }
+
+    fn tell_events(
+        &mut self,
+        slot: Slot,
+        view: &ReportView<'_>,
+        batch: &mut ArrayVec<KvEvent, EVENTS_PER_MESSAGE>,
+    ) {
+        if batch.is_empty() {
+            return;
+        }
+        let position = self.tell(WorkerMsg::Events {
+            slot,
+            catalogue: view.catalogue(),
+            domain: view.domain(),
+            events: batch.clone(),
+        });
+        for event in batch.drain(..) {
+            let key = SigKey::new(view.catalogue(), view.domain(), event.prefix);
+            let said = if event.stored {
+                Said::Stored
+            } else {
+                Said::Evicted
+            };
+            self.own.residency.insert(key, slot, said, position);
+        }
+    }
+}

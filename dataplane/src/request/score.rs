@@ -1,0 +1,140 @@
+//! What a candidate would cost: estimated time to first token, term by term, in integers.
+//!
+//! `ttft = (pending + in flight + prompt − reuse) / prefill rate + pressure`, after the load the worker itself knows
+//! where that is newer than its generation's.
+
+use crate::aft::inflight::Inflight;
+use crate::aft::reuse::Reuse;
+use crate::aft::{Aft, RATE_SHIFT};
+use crate::id::Slot;
+use crate::reply::learn::LoadOverlay;
+
+/// Tokens of one unit of depth.
+const UNIT_TOKENS: u32 = afr_wire::UNIT_TOKENS as u32;
+
+/// Memory that a decision works in, taken once.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Candidates by slot, a bit each.
+    pub candidates: Vec<u64>,
+    /// Slots and costs of the candidates scored last.
+    pub costs: Vec<(Slot, u64)>,
+    /// Depths that instances hold of the request's prefix.
+    pub reuse: Reuse,
+    /// Where round-robin goes on, by class.
+    pub turn: Vec<u16>,
+}
+
+impl Scratch {
+    /// For so many instance slots and classes.
+    #[must_use]
+    pub fn new(slots: usize, classes: usize) -> Self {
+        Self {
+            candidates: vec![0; slots.div_ceil(64)],
+            costs: Vec::with_capacity(slots),
+            reuse: Reuse::new(slots),
+            turn: vec![0; classes],
+        }
+    }
+
+    /// Forgets the candidates.
+    #[inline]
+    pub fn clear_candidates(&mut self) {
+        self.candidates.fill(0);
+    }
+
+    /// Takes one candidate out.
+    #[inline]
+    pub fn exclude(&mut self, slot: Slot) {
+        if let Some(word) = self.candidates.get_mut(slot.index() / 64) {
+            *word &= !(1 << (slot.0 % 64));
+        }
+    }
+}
+
+/// The slots whose bits are set.
+#[inline]
+pub fn slots(candidates: &[u64]) -> impl Iterator<Item = Slot> + '_ {
+    candidates.iter().enumerate().flat_map(|(at, word)| {
+        let mut left = *word;
+        std::iter::from_fn(move || {
+            let bit = (left != 0).then(|| left.trailing_zeros())?;
+            left &= left - 1;
+            Some(Slot((at * 64) as u16 + bit as u16))
+        })
+    })
+}
+
+/// The state that an estimate is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The generation.
+    pub aft: &'a Aft,
+    /// Loads that the worker knows better.
+    pub loads: &'a LoadOverlay,
+    /// Tokens in flight.
+    pub inflight: &'a Inflight,
+}
+
+/// An estimate, term by term. Times in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Estimate {
+    /// Tokens reported as waiting.
+    pub pending_tokens: u32,
+    /// Tokens this AFR sent and no report covers.
+    pub in_flight_tokens: u32,
+    /// Tokens of the prompt that the instance holds.
+    pub reuse_tokens: u32,
+    /// Time for what waits.
+    pub queue_us: u64,
+    /// Time for the part of the prompt that is new.
+    pub prefill_us: u64,
+    /// What a nearly full KV store or batch costs.
+    pub pressure_us: u64,
+}
+
+impl Estimate {
+    /// The sum.
+    #[inline]
+    #[must_use]
+    pub const fn total_us(&self) -> u64 {
+        self.queue_us + self.prefill_us + self.pressure_us
+    }
+}
+
+impl View<'_> {
+    /// Tokens ahead of a new request on `slot`: reported, and in flight.
+    #[inline]
+    #[must_use]
+    pub fn ahead(&self, slot: Slot) -> (u32, u32) {
+        let at = slot.index();
+        let (pending, base) = match self.loads.newer(slot) {
+            Some(load) => (load.pending_tokens, load.base_tokens),
+            None => (
+                self.aft.pending_tokens.get(at).copied().unwrap_or(0),
+                self.aft.base_tokens.get(at).copied().unwrap_or(0),
+            ),
+        };
+        (pending, self.inflight.in_flight(slot, base))
+    }
+
+    /// The estimate for a prompt of `prompt_tokens` of which the instance holds `depth` units.
+    #[inline]
+    #[must_use]
+    pub fn estimate(&self, slot: Slot, prompt_tokens: u32, depth: u16) -> Estimate {
+        let at = slot.index();
+        let (pending_tokens, in_flight_tokens) = self.ahead(slot);
+        // The last token is always computed, so that there is a first one to answer with.
+        let reuse_tokens = (u32::from(depth) * UNIT_TOKENS).min(prompt_tokens.saturating_sub(1));
+        let rate_q = u64::from(self.aft.us_per_token_q.get(at).copied().unwrap_or(0));
+        let time = |tokens: u64| (tokens * rate_q) >> RATE_SHIFT;
+        Estimate {
+            pending_tokens,
+            in_flight_tokens,
+            reuse_tokens,
+            queue_us: time(u64::from(pending_tokens) + u64::from(in_flight_tokens)),
+            prefill_us: time(u64::from(prompt_tokens - reuse_tokens)),
+            pressure_us: u64::from(self.aft.pressure_us.get(at).copied().unwrap_or(0)),
+        }
+    }
+}

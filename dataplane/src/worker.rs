@@ -1,0 +1,564 @@
+//! One worker: the stages in order, a burst at a time, run to completion.
+//!
+//! parse and classify every packet of the burst, starting to load its flow's bucket; start to load the flow entries;
+//! then take each packet its way. Between bursts: flows age, and clients of a dead instance are told.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use crossbeam_queue::ArrayQueue;
+
+use crate::aft::Aft;
+use crate::aft::epoch::Reader;
+use crate::aft::residency::Overlay;
+use crate::config::OnDeath;
+use crate::counters::{Figure, LocalCounters};
+use crate::death;
+use crate::flow::{Aged, Cursor, FlowKey, FlowTable, Timeouts};
+use crate::id::{Now, PortIx, WorkerId};
+use crate::message::{FlowScan, Shared, WorkerCommand};
+use crate::packet::icmp6::Error;
+use crate::packet::parse::{self, ParseError, Upper};
+use crate::packet::{PacketBuf, PacketPool};
+use crate::path::{BURST, Burst, Egress, Fingerprint, Item, Own, Path, Target};
+use crate::reply::learn::LoadOverlay;
+use crate::request::admit::{Admit, ErrorBudget};
+use crate::request::replay_guard::ReplayGuard;
+use crate::request::score::Scratch;
+use crate::request::verify::SenderKeys;
+use crate::verdict::{DropReason, MetadataNote, Verdict};
+
+/// Bursts after which counters are copied to where others read them, at the latest.
+const COPY_EVERY: u32 = 256;
+/// Steps of a walk over the flow table between two bursts, at the most.
+const MAX_STEPS: usize = 4_096;
+
+/// A worker: everything but its queues.
+#[derive(Debug)]
+pub struct Worker<P: PacketPool> {
+    reader: Reader<Aft>,
+    shared: Arc<Shared>,
+    own: Own,
+    peers: Peers<P::Buf>,
+    death: death::Watch,
+    seen: Seen,
+    scan: Option<FlowScanJob>,
+}
+
+/// Rings by which workers hand each other ICMPv6 errors about flows that are not theirs.
+#[derive(Debug)]
+pub struct Peers<B> {
+    /// By worker.
+    pub inboxes: Vec<Arc<ArrayQueue<(PortIx, B)>>>,
+}
+
+impl<B> Clone for Peers<B> {
+    fn clone(&self) -> Self {
+        Self {
+            inboxes: self.inboxes.clone(),
+        }
+    }
+}
+
+impl<B> Peers<B> {
+    /// Inboxes for so many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            inboxes: (0..workers)
+                .map(|_| Arc::new(ArrayQueue::new(64)))
+                .collect(),
+        }
+    }
+}
+
+/// What maintenance has seen last.
+#[derive(Debug, Default)]
+struct Seen {
+    revision: u64,
+    swept_ms: u32,
+    bursts: u32,
+}
+
+/// A flow scan that a command asked for.
+#[derive(Debug)]
+struct FlowScanJob {
+    cursor: Cursor,
+    left: u32,
+    reply: Arc<ArrayQueue<FlowScan>>,
+}
+
+/// A packet between the stages.
+enum Stage {
+    Ready(Item),
+    Done(Verdict),
+}
+
+impl<P: PacketPool> Worker<P> {
+    /// The worker called `id`. `seeds` are random per process: of the flow table, the fingerprints, and the bounded
+    /// tables; every worker may have the same.
+    #[must_use]
+    pub fn new(
+        id: WorkerId,
+        reader: Reader<Aft>,
+        shared: Arc<Shared>,
+        peers: Peers<P::Buf>,
+        seeds: [u64; 4],
+    ) -> Self {
+        let config = Arc::clone(&reader.get().config);
+        let limits = &config.limits;
+        let slots = usize::from(limits.instances);
+        let own = Own {
+            id,
+            flows: FlowTable::new(&config.flows, seeds[0]),
+            residency: Overlay::new(limits.overlay_signatures as usize),
+            loads: LoadOverlay::new(slots),
+            keys: SenderKeys::new(limits.sender_keys),
+            admit: Admit::new(&config.admit, limits.classes, seeds[1]),
+            errors: ErrorBudget::new(config.admit.errors_per_s),
+            replay: ReplayGuard::new(limits, &config.dispatch, seeds[2]),
+            scratch: Scratch::new(slots, usize::from(limits.classes)),
+            fingerprint: Fingerprint::new(seeds[3]),
+            counters: LocalCounters::default(),
+            pushed: 0,
+            timeouts: Timeouts::new(&config.flows, &config.dispatch),
+        };
+        Self {
+            reader,
+            shared,
+            own,
+            peers,
+            death: death::Watch::default(),
+            seen: Seen {
+                revision: config.revision,
+                ..Seen::default()
+            },
+            scan: None,
+        }
+    }
+
+    /// The worker's counts so far.
+    #[must_use]
+    pub fn counters(&self) -> &LocalCounters {
+        &self.own.counters
+    }
+
+    /// The same, to add what only the loop around the worker knows.
+    pub fn counters_mut(&mut self) -> &mut LocalCounters {
+        &mut self.own.counters
+    }
+
+    /// The worker's flows.
+    #[must_use]
+    pub fn flows(&self) -> &FlowTable {
+        &self.own.flows
+    }
+
+    /// The generation in use.
+    #[must_use]
+    pub fn generation(&self) -> &Aft {
+        self.reader.get()
+    }
+
+    /// Passes the quiescent point: takes up a newer generation if there is one. Once a round of the loop.
+    #[inline]
+    pub fn begin(&mut self) {
+        if self.reader.refresh() {
+            let aft = self.reader.get();
+            let own = &mut self.own;
+            own.loads.retire(aft.consumed_of(own.id));
+            own.counters.set(Figure::Epoch, self.reader.epoch());
+            if aft.config.revision != self.seen.revision {
+                self.seen.revision = aft.config.revision;
+                own.timeouts = Timeouts::new(&aft.config.flows, &aft.config.dispatch);
+                own.admit.configure(&aft.config.admit);
+                own.errors.configure(aft.config.admit.errors_per_s);
+                own.replay.configure(&aft.config.dispatch);
+            }
+        }
+    }
+
+    /// Takes a burst that came by `port` its way. `packets` is empty afterwards.
+    pub fn burst<E: Egress<P::Buf>>(
+        &mut self,
+        now: Now,
+        port: PortIx,
+        packets: &mut Burst<P::Buf>,
+        egress: &mut E,
+        pool: &mut P,
+    ) {
+        let bytes: usize = packets.iter().map(|p| p.data().len()).sum();
+        let count = packets.len() as u64;
+        self.own.counters.add(Figure::RxPackets(port), count);
+        self.own.counters.add(Figure::RxBytes(port), bytes as u64);
+        self.run(now, port, packets, egress, pool, true);
+    }
+
+    fn run<E: Egress<P::Buf>>(
+        &mut self,
+        now: Now,
+        port: PortIx,
+        packets: &mut Burst<P::Buf>,
+        egress: &mut E,
+        pool: &mut P,
+        may_hand_over: bool,
+    ) {
+        let aft = self.reader.get();
+        let mut path = Path {
+            aft,
+            config: &aft.config,
+            shared: &self.shared,
+            dispatches: &self.shared.counters[usize::from(self.own.id.0)],
+            now,
+            own: &mut self.own,
+        };
+        let mut stages = ArrayVec::<Stage, BURST>::new();
+        for packet in packets.iter_mut() {
+            stages.push(path.classify(packet, port));
+        }
+        for stage in &stages {
+            if let Stage::Ready(item) = stage
+                && item.target.is_service()
+            {
+                path.own.flows.prefetch_entry(item.hash);
+            }
+        }
+        for (mut packet, stage) in packets.drain(..).zip(stages) {
+            let verdict = match stage {
+                Stage::Done(verdict) => verdict,
+                Stage::Ready(mut item) => path.take(&mut packet, &mut item),
+            };
+            if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None) && may_hand_over {
+                hand_over(&self.peers, path.own.id, port, &packet, pool);
+            }
+            path.dispose(verdict, packet, egress);
+        }
+    }
+
+    /// What is done between bursts: errors handed over by other workers, ageing, clients of dead instances, commands,
+    /// and copying out the counters.
+    pub fn maintain<E: Egress<P::Buf>>(&mut self, now: Now, egress: &mut E, pool: &mut P) {
+        self.take_handed(now, egress, pool);
+        let now_ms = now.mono_ms();
+        let elapsed_ms = now_ms.wrapping_sub(self.seen.swept_ms);
+        if elapsed_ms > 0 {
+            self.seen.swept_ms = now_ms;
+            self.age(now_ms, elapsed_ms as usize);
+            self.tell_the_bereaved(now, egress, pool);
+            self.serve_commands();
+        }
+        self.seen.bursts += 1;
+        if elapsed_ms > 0 || self.seen.bursts >= COPY_EVERY {
+            self.copy_counters();
+        }
+    }
+
+    /// Copies the counters to where others read them.
+    pub fn copy_counters(&mut self) {
+        self.seen.bursts = 0;
+        let own = &mut self.own;
+        own.counters
+            .set(Figure::FlowsUsed, u64::from(own.flows.len()));
+        own.counters
+            .set(Figure::FlowsCapacity, u64::from(own.flows.capacity()));
+        own.counters.set(Figure::RingPushed, own.pushed);
+        if let Some(shared) = self.shared.counters_of(own.id) {
+            own.counters.copy_to(shared);
+        }
+    }
+
+    fn take_handed<E: Egress<P::Buf>>(&mut self, now: Now, egress: &mut E, pool: &mut P) {
+        let Some(inbox) = self.peers.inboxes.get(usize::from(self.own.id.0)) else {
+            return;
+        };
+        let inbox = Arc::clone(inbox);
+        for _ in 0..BURST {
+            let Some((port, packet)) = inbox.pop() else {
+                return;
+            };
+            self.own.counters.count(Figure::Handed);
+            let mut one = Burst::new();
+            one.push(packet);
+            self.run(now, port, &mut one, egress, pool, false);
+        }
+    }
+
+    /// Moves the ageing hand so far that a lap takes about a second.
+    fn age(&mut self, now_ms: u32, elapsed_ms: usize) {
+        let flows = &self.own.flows;
+        let lap = flows.len() as usize + flows.capacity() as usize / 64;
+        let budget = (elapsed_ms * (lap / 1_000 + 1)).min(MAX_STEPS);
+        let aft = self.reader.get();
+        let inflight = &self.shared.inflight;
+        let mut expired = 0;
+        self.own
+            .flows
+            .sweep(now_ms, budget, &self.own.timeouts, |aged| {
+                let entry = match aged {
+                    Aged::OpeningTimeout(entry) => &*entry,
+                    Aged::Expired(entry) => {
+                        expired += 1;
+                        entry
+                    }
+                };
+                death::release(aft, inflight, entry);
+            });
+        self.own
+            .counters
+            .add(Figure::Note(MetadataNote::FlowExpired), expired);
+    }
+
+    /// Tells the clients of instances that died, as many as the error budget allows.
+    fn tell_the_bereaved<E: Egress<P::Buf>>(&mut self, now: Now, egress: &mut E, pool: &mut P) {
+        let Some(cursor) = self.death.cursor(&self.shared.live) else {
+            return;
+        };
+        let aft = self.reader.get();
+        let config = &aft.config;
+        let live = &self.shared.live;
+        let Own {
+            flows,
+            errors,
+            counters,
+            ..
+        } = &mut self.own;
+        let resets = |class: crate::id::ClassIx| {
+            config
+                .classes
+                .get(usize::from(class.0))
+                .is_some_and(|c| c.on_death == OnDeath::Reset)
+        };
+        let next = flows.scan_dead(
+            cursor,
+            MAX_STEPS,
+            |entry| death::is_bereaved(entry, live) && resets(entry.class),
+            |entry| death::tell(entry, config, now, errors, counters, egress, pool),
+        );
+        self.death.go_on(next);
+    }
+
+    fn serve_commands(&mut self) {
+        if self.scan.is_none() {
+            let command = self
+                .shared
+                .commands
+                .get(usize::from(self.own.id.0))
+                .and_then(|commands| commands.pop());
+            if let Some(WorkerCommand::ScanFlows {
+                cursor,
+                limit,
+                reply,
+            }) = command
+            {
+                self.scan = Some(FlowScanJob {
+                    cursor: Cursor::at(cursor),
+                    left: limit,
+                    reply,
+                });
+            }
+        }
+        let Some(job) = &mut self.scan else {
+            return;
+        };
+        let budget = (job.left as usize).min(MAX_STEPS / 16);
+        let reply = &job.reply;
+        let mut shown = 0;
+        let next = self.own.flows.scan(job.cursor, budget, |entry| {
+            shown += 1;
+            // No room means that nobody waits for the answer any more.
+            let _ = reply.push(FlowScan::Flow(*entry));
+        });
+        job.left = job.left.saturating_sub(shown);
+        match next {
+            Some(cursor) if job.left != 0 => job.cursor = cursor,
+            _ => {
+                let _ = job.reply.push(FlowScan::Done(next.map(Cursor::place)));
+                self.scan = None;
+            }
+        }
+    }
+}
+
+impl Path<'_> {
+    /// Parse and classify: what the packet is for, and where its flow is kept.
+    #[inline]
+    fn classify<B: PacketBuf>(&mut self, packet: &mut B, port: PortIx) -> Stage {
+        let dropped = |reason| Stage::Done(Verdict::Drop(reason, None));
+        if !packet.is_contiguous() {
+            return dropped(DropReason::FrameSegmented);
+        }
+        let Some(configured) = self.port(port) else {
+            return dropped(DropReason::FrameTruncated);
+        };
+        let frame = packet.data();
+        let l3 = match parse::ethernet(frame, configured.vlan) {
+            Ok(l3) => l3,
+            Err(error) => return dropped(error.reason),
+        };
+        // Groups are for everyone (the lowest bit of the first byte); else only the port's own address.
+        if frame[0] & 1 == 0 && frame.first_chunk::<6>() != Some(&configured.mac) {
+            return dropped(DropReason::MacForeign);
+        }
+        match parse::ipv6(frame, l3, self.types()) {
+            Ok(parsed) => self.classified(parsed, port),
+            Err(error) => self.unparsable(packet, l3, port, error),
+        }
+    }
+
+    #[inline]
+    fn classified(&mut self, parsed: parse::Parsed, port: PortIx) -> Stage {
+        let invalid = parsed.source >> 120 == 0xFF
+            || parsed.source == 1
+            || (parsed.source == 0 && !matches!(parsed.upper, Upper::Icmp6 { .. }));
+        if invalid {
+            return Stage::Done(Verdict::Drop(DropReason::SourceInvalid, None));
+        }
+        let target = Target::of(self.config, parsed.destination);
+        let mut item = Item {
+            parsed,
+            target,
+            port,
+            hash: 0,
+        };
+        if parsed.foreign.is_some() {
+            self.note_foreign(&item);
+        }
+        if target.is_service() {
+            item.hash = self.own.flows.hash(&flow_key(&parsed));
+            self.own.flows.prefetch_bucket(item.hash);
+        }
+        Stage::Ready(item)
+    }
+
+    /// A packet that does not parse is dropped; where RFC 8200 asks for it, with a Parameter Problem.
+    #[cold]
+    fn unparsable<B: PacketBuf>(
+        &mut self,
+        packet: &mut B,
+        l3: usize,
+        port: PortIx,
+        error: ParseError,
+    ) -> Stage {
+        let Some(code) = error.parameter_problem else {
+            return Stage::Done(Verdict::Drop(error.reason, None));
+        };
+        let problem = Error::parameter_problem(code, error.offset);
+        let item = Item {
+            parsed: parse::header_only(packet.data(), l3),
+            target: Target::Elsewhere,
+            port,
+            hash: 0,
+        };
+        Stage::Done(self.answer_error(packet, &item, error.reason, problem))
+    }
+
+    /// Takes a packet its way.
+    #[inline]
+    fn take<B: PacketBuf>(&mut self, packet: &mut B, item: &mut Item) -> Verdict {
+        match item.target {
+            Target::Service(_) | Target::Generic | Target::UnknownClass => {
+                self.at_service(packet, item)
+            }
+            Target::Sid if matches!(item.parsed.upper, Upper::Icmp6 { .. }) => {
+                item.target = Target::Own;
+                self.at_host(packet, item)
+            }
+            Target::Sid => self.at_sid(packet, item),
+            Target::Own | Target::Group => self.at_host(packet, item),
+            Target::Elsewhere => self.transit(packet, item),
+        }
+    }
+
+    /// A packet for a service: the request's way.
+    #[inline]
+    pub(crate) fn at_service<B: PacketBuf>(&mut self, packet: &mut B, item: &mut Item) -> Verdict {
+        match item.parsed.upper {
+            Upper::Icmp6 { kind: 0..=127 } => return self.error_about_reply(packet, item),
+            Upper::Icmp6 {
+                kind: crate::packet::icmp6::kind::ECHO_REQUEST,
+            } => return self.echo(packet, item),
+            Upper::Fragment => return Verdict::Drop(DropReason::FragmentUnmatched, None),
+            _ => {}
+        }
+        if item.parsed.hop_limit <= 1 {
+            return self.answer_error(packet, item, DropReason::HopLimit, Error::HOP_LIMIT);
+        }
+        if item.target == Target::UnknownClass {
+            return self.refuse(packet, item, DropReason::ClassUnknown);
+        }
+        let boundary = match self.boundary(packet, item) {
+            Ok(boundary) => boundary,
+            Err(reason) => return Verdict::Drop(reason, None),
+        };
+        let key = flow_key(&item.parsed);
+        self.by_flow(packet, item, &key, boundary)
+    }
+
+    /// Counts the verdict and parts with the packet.
+    #[inline]
+    fn dispose<B: PacketBuf, E: Egress<B>>(&mut self, verdict: Verdict, packet: B, egress: &mut E) {
+        let out = match verdict {
+            Verdict::Forward(port) => Some(port),
+            Verdict::Punt(reason, port) => {
+                self.own.counters.count(Figure::Punt(reason));
+                port
+            }
+            Verdict::Drop(reason, port) => {
+                self.own.counters.count(Figure::Drop(reason));
+                port
+            }
+        };
+        let Some(port) = out else {
+            return;
+        };
+        egress.send(port, packet);
+    }
+}
+
+/// The flow of a packet from a client. Protocols without ports have both 0.
+#[inline]
+pub(crate) fn flow_key(parsed: &parse::Parsed) -> FlowKey {
+    let (sport, dport) = match parsed.upper {
+        Upper::Tcp {
+            source,
+            destination,
+            ..
+        }
+        | Upper::Udp {
+            source,
+            destination,
+        } => (source, destination),
+        _ => (0, 0),
+    };
+    FlowKey {
+        src: parsed.source.to_be_bytes(),
+        dst: parsed.destination.to_be_bytes(),
+        sport,
+        dport,
+        proto: parsed.protocol,
+    }
+}
+
+/// Copies a packet to every other worker's inbox, as far as there is room.
+#[cold]
+fn hand_over<P: PacketPool>(
+    peers: &Peers<P::Buf>,
+    own: WorkerId,
+    port: PortIx,
+    packet: &P::Buf,
+    pool: &mut P,
+) {
+    for (at, inbox) in peers.inboxes.iter().enumerate() {
+        if at == usize::from(own.0) || inbox.is_full() {
+            continue;
+        }
+        let Some(mut copy) = pool.alloc() else {
+            return;
+        };
+        let len = packet.data().len();
+        if let Some(room) = copy.append(len) {
+            room.copy_from_slice(packet.data());
+            let _ = inbox.push((port, copy));
+        }
+    }
+}
