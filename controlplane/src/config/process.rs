@@ -1,0 +1,248 @@
+//! What the process is set up with once: `[eal]`, `[workers]`, `[metrics]`, `[api]`, `[log]`, and the devices of the ports.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::document::Section;
+use super::kind::{int, one_of, socket_address, text};
+use super::problem::Fault;
+use super::unique::Unique;
+
+/// Most CPUs that the EAL counts.
+const MOST_CPUS: u16 = 1_023;
+/// Most workers: queues that one port has in common drivers.
+const MOST_WORKERS: usize = 64;
+
+/// What takes a restart to change, besides sizes of tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// DPDK.
+    pub eal: Eal,
+    /// Packet buffers.
+    pub mbufs: Mbufs,
+    /// Workers.
+    pub workers: Workers,
+    /// The devices of the ports, in their order.
+    pub devices: Vec<Device>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// The socket of the API.
+    pub api_socket: PathBuf,
+    /// What is logged, as a filter of `tracing`.
+    pub log: String,
+}
+
+/// The environment abstraction layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eal {
+    /// Arguments from the file.
+    pub args: Vec<String>,
+    /// Whether huge pages are used.
+    pub huge_pages: HugePages,
+    /// Memory to take in MiB; 0: what is needed.
+    pub memory_mb: u32,
+}
+
+/// Use of huge pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HugePages {
+    /// Where there are any.
+    Auto,
+    /// No start without.
+    Require,
+    /// Never.
+    Off,
+}
+
+/// Packet buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mbufs {
+    /// Buffers on each NUMA socket.
+    pub count: u32,
+    /// Bytes of packet one takes.
+    pub bytes: u16,
+}
+
+/// The threads that forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// CPUs, one worker each.
+    pub lcores: Vec<u16>,
+    /// CPU of everything else.
+    pub main_lcore: u16,
+    /// What a worker does without packets.
+    pub idle: Idle,
+}
+
+/// What a worker does when nothing arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// It polls on.
+    Spin,
+    /// It sleeps now and then.
+    Sleep {
+        /// After this many empty polls.
+        after_polls: u32,
+        /// For so long, in microseconds.
+        us: u32,
+    },
+}
+
+/// The device behind a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Which.
+    pub kind: DeviceKind,
+    /// Receive frames for every Ethernet address.
+    pub promiscuous: bool,
+    /// Descriptors a queue.
+    pub descriptors: u16,
+}
+
+/// Kinds of devices.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// A PCI device by its address.
+    Pci(String),
+    /// A virtual device with its arguments.
+    Virtual(String),
+    /// A kernel interface, through `net_af_packet`.
+    Interface {
+        /// Number of the port.
+        index: usize,
+        /// Name of the interface.
+        interface: String,
+    },
+}
+
+impl DeviceKind {
+    /// The EAL's arguments that bring the device up with a queue for each of `workers`.
+    #[must_use]
+    pub fn eal_args(&self, workers: usize) -> [String; 2] {
+        match self {
+            Self::Pci(address) => ["-a".to_owned(), address.clone()],
+            Self::Virtual(arguments) => ["--vdev".to_owned(), arguments.clone()],
+            Self::Interface { interface, .. } => {
+                let name = self.name();
+                let shape = "framesz=4096,blocksz=8192";
+                let arguments = format!("{name},iface={interface},qpairs={workers},{shape}");
+                ["--vdev".to_owned(), arguments]
+            }
+        }
+    }
+
+    /// DPDK's name of the device.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Pci(address) => address.clone(),
+            Self::Virtual(arguments) => {
+                let end = arguments.find(',').unwrap_or(arguments.len());
+                arguments[..end].to_owned()
+            }
+            Self::Interface { index, .. } => format!("net_af_packet{index}"),
+        }
+    }
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(address) => f.write_str(address),
+            Self::Virtual(_) => f.write_str(&self.name()),
+            Self::Interface { interface, .. } => f.write_str(interface),
+        }
+    }
+}
+
+/// Reads everything but the devices.
+pub(crate) fn read(root: &Section<'_>) -> Process {
+    let eal = root.section("eal");
+    let (workers, metrics) = (root.section("workers"), root.section("metrics"));
+    let (api, log) = (root.section("api"), root.section("log"));
+    let socket = api.optional("socket", &text());
+    let level = log.optional("level", &text());
+    Process {
+        mbufs: Mbufs {
+            count: eal.or("mbufs", &int(1_023..=8_388_607), 16_383),
+            bytes: eal.or("mbuf_bytes", &int(2_048..=9_216), 4_224),
+        },
+        eal: read_eal(&eal),
+        workers: read_workers(&workers),
+        devices: Vec::new(),
+        metrics: metrics.optional("listen", &socket_address()),
+        api_socket: socket.map_or_else(|| PathBuf::from("/run/afrd.sock"), PathBuf::from),
+        log: level.unwrap_or_else(|| "info".to_owned()),
+    }
+}
+
+fn read_eal(section: &Section<'_>) -> Eal {
+    let huge_pages = one_of(&[
+        ("auto", HugePages::Auto),
+        ("require", HugePages::Require),
+        ("off", HugePages::Off),
+    ]);
+    let args = section.list("args", &text());
+    Eal {
+        args: args.into_iter().map(|(_, argument)| argument).collect(),
+        huge_pages: section.or("huge_pages", &huge_pages, HugePages::Auto),
+        memory_mb: section.or("memory_mb", &int(0..=1 << 20), 0),
+    }
+}
+
+fn read_workers(section: &Section<'_>) -> Workers {
+    let cpu = int(0..=MOST_CPUS);
+    let main_lcore = section.or("main_lcore", &cpu, 0);
+    if !section.has("lcores") {
+        let expected = format!("a list of CPUs, each {}", cpu.expected());
+        section.blame("lcores", Fault::Missing { expected });
+    }
+    let given = section.list("lcores", &cpu);
+    let mut cpus = Unique::new();
+    for (index, lcore) in &given {
+        cpus.check_item(section, "lcores", *index, *lcore);
+    }
+    if section.is_list("lcores") && !(1..=MOST_WORKERS).contains(&given.len()) {
+        let expected = format!("1 to {MOST_WORKERS} CPUs");
+        section.blame("lcores", Fault::Expected { expected });
+    }
+    let us = section.or("idle_us", &int(1..=10_000), 50);
+    let after_polls = section.or("idle_polls", &int(1..=1_000_000), 256);
+    let sleeps = one_of(&[("spin", false), ("sleep", true)]);
+    Workers {
+        lcores: given.into_iter().map(|(_, lcore)| lcore).collect(),
+        main_lcore,
+        idle: if section.or("idle", &sleeps, false) {
+            Idle::Sleep { after_polls, us }
+        } else {
+            Idle::Spin
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_become_arguments_of_the_eal() {
+        let interface = DeviceKind::Interface {
+            index: 1,
+            interface: "veth0".to_owned(),
+        };
+        assert_eq!(
+            interface.eal_args(2),
+            [
+                "--vdev",
+                "net_af_packet1,iface=veth0,qpairs=2,framesz=4096,blocksz=8192"
+            ]
+        );
+        assert_eq!(interface.name(), "net_af_packet1");
+        let pcap = DeviceKind::Virtual("net_pcap0,rx_pcap=in.pcap".to_owned());
+        assert_eq!(pcap.eal_args(1)[1], "net_pcap0,rx_pcap=in.pcap");
+        assert_eq!(pcap.name(), "net_pcap0");
+        let pci = DeviceKind::Pci("0000:03:00.0".to_owned());
+        assert_eq!(pci.eal_args(4), ["-a", "0000:03:00.0"]);
+    }
+}
