@@ -60,6 +60,9 @@ const FUNCTIONS: &[&str] = &[
 /// zero size, packed and aligned at once).
 const OPAQUE: &[&str] = &["rte_mbuf", "rte_mempool", "rte_device"];
 
+/// What to do about a missing libclang.
+const INSTALL_LIBCLANG: &str = "Debian 12, Ubuntu 24.04: apt-get install libclang-dev clang; Fedora: dnf install clang-devel clang";
+
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
@@ -150,7 +153,12 @@ fn generate_bindings(flags: &[String]) -> Result<(), String> {
     }
     let bindings = builder
         .generate()
-        .map_err(|error| format!("bindgen could not read DPDK's headers: {error}"))?;
+        .map_err(|error| {
+            format!(
+                "bindgen could not read DPDK's headers: {error}\n\
+                 If a header of the compiler's own is missing (stddef.h), so is the package clang: {INSTALL_LIBCLANG}"
+            )
+        })?;
     let out_dir = env::var_os("OUT_DIR")
         .map(PathBuf::from)
         .ok_or("OUT_DIR is not set")?;
@@ -167,10 +175,10 @@ fn check_libclang() -> Result<(), String> {
     let version = std::panic::catch_unwind(bindgen::clang_version);
     std::panic::set_hook(hook);
     version.map(drop).map_err(|_| {
-        "libclang, which bindgen reads DPDK's headers with, was not found.\n\
-         Debian 12, Ubuntu 24.04: apt-get install libclang-dev clang\n\
-         Fedora: dnf install clang-devel clang\n\
-         A libclang elsewhere: put its directory into LIBCLANG_PATH."
-            .to_owned()
+        format!(
+            "libclang, which bindgen reads DPDK's headers with, was not found.\n\
+             {INSTALL_LIBCLANG}\n\
+             A libclang elsewhere: put its directory into LIBCLANG_PATH."
+        )
     })
 }

@@ -1,5 +1,6 @@
 //! An EAL that does not start. Needs a process of its own, so it is one test.
 
+#![cfg(feature = "eal")]
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests fail like tests
 
 mod common;

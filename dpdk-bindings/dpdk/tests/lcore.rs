@@ -1,5 +1,6 @@
 //! Closures on the EAL's worker cores.
 
+#![cfg(feature = "eal")]
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests fail like tests
 
 mod common;

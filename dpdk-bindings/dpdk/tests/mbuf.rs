@@ -1,5 +1,6 @@
 //! Mbufs against a model that is a vector of bytes.
 
+#![cfg(feature = "eal")]
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests fail like tests
 
 mod common;

@@ -1,5 +1,6 @@
 //! Ports and queues on virtual devices.
 
+#![cfg(feature = "eal")]
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests fail like tests
 
 mod common;
@@ -358,6 +359,33 @@ fn an_mtu_beyond_the_device_is_refused_as_a_value() {
         }
     );
     assert_eq!(port.mtu().unwrap(), 1_500);
+}
+
+/// The kernel's packet socket, on an interface that every network namespace has.
+#[test]
+fn a_packet_socket_opens_though_it_refuses_the_mtu() {
+    let pool = pool("kernel", 4_095, 4_192);
+    let devargs = "net_af_packet_kernel,iface=lo,qpairs=2,framesz=4096,blocksz=8192";
+    let name = Port::attach(eal(), devargs).unwrap().remove(0);
+    let config = PortConfig {
+        rx_queues: 2,
+        tx_queues: 2,
+        mtu: Some(4_000),
+        promiscuous: true,
+        ..PortConfig::new(pool.clone())
+    };
+    let (port, rx, tx) = Port::open(eal(), &name, &config).unwrap();
+    assert_eq!(port.driver(), "net_af_packet");
+    assert_eq!((rx.len(), tx.len()), (2, 2));
+    assert_eq!(
+        port.applied().mtu,
+        Setting::Refused {
+            errno: Errno::INVALID
+        }
+    );
+    assert_eq!(port.mtu().unwrap(), 1_500);
+    drop((port, rx, tx));
+    assert_eq!(pool.available(), pool.size());
 }
 
 /// A port that was not given multi-segment transmission never sees a chain.

@@ -62,7 +62,7 @@ pub(crate) struct Listed {
 
 /// The ports there are, but for those that belong to another port (a bond's members, say). Whoever lists holds the
 /// lock, so that no port comes or goes meanwhile.
-pub(crate) fn list(_control: &Control) -> Result<Vec<Listed>, PortError> {
+pub(crate) fn list(control: &Control) -> Result<Vec<Listed>, PortError> {
     let mut ports = Vec::new();
     let mut next = 0_u16;
     loop {
@@ -74,12 +74,14 @@ pub(crate) fn list(_control: &Control) -> Result<Vec<Listed>, PortError> {
         else {
             return Ok(ports);
         };
-        ports.push(describe(id)?);
+        ports.push(describe(id, control.open_ports.get(&id))?);
         next = id + 1;
     }
 }
 
-fn describe(id: u16) -> Result<Listed, PortError> {
+/// `open_device` is the device of a port that is open. Its owner may be in a control call of it, and DPDK wants those one at
+/// a time, so the driver is asked only about ports that are not.
+fn describe(id: u16, open_device: Option<&String>) -> Result<Listed, PortError> {
     let mut buffer = [0 as c_char; dpdk_sys::DPDK_SYS_ETH_NAME_SIZE];
     // SAFETY: DPDK writes a C string of at most RTE_ETH_NAME_MAX_LEN bytes, its NUL included.
     let returned = unsafe { dpdk_sys::rte_eth_dev_get_name_by_port(id, buffer.as_mut_ptr()) };
@@ -87,12 +89,17 @@ fn describe(id: u16) -> Result<Listed, PortError> {
     // SAFETY: that string; the array outlives the borrow.
     let name = unsafe { owned(buffer.as_ptr()) };
 
-    let device = device_info(id, &name)?.device;
-    let device = if device.is_null() {
-        name.clone()
-    } else {
-        // SAFETY: the port exists, so its device does, and DPDK's name of it is a C string.
-        unsafe { owned(dpdk_sys::rte_dev_name(device)) }
+    let device = match open_device {
+        Some(device) => device.clone(),
+        None => {
+            let device = device_info(id, &name)?.device;
+            // SAFETY: the port exists, so its device does, and DPDK's name of it is a C string.
+            if device.is_null() {
+                name.clone()
+            } else {
+                unsafe { owned(dpdk_sys::rte_dev_name(device)) }
+            }
+        }
     };
     Ok(Listed { id, name, device })
 }
