@@ -1,0 +1,30 @@
+# Thin recipes. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fmt clean install-deps
+ARGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install-deps: ## DPDK, libclang and tools from the distribution (Debian 12, Ubuntu 24.04)
+	@scripts/install-deps
+
+demo: install-deps ## the main job on real packets: three policies, one workload (ARGS=--json, --help, ...)
+	@cargo build --release --workspace --all-features
+	@target/release/afr-demo $(ARGS)
+
+test: install-deps ## every check: format, lints, licences, docs, unit, property, loom, end to end
+	@scripts/check
+
+bench: install-deps ## packets a second of one worker beside dpdk-testpmd (ARGS=--help)
+	@cargo build --release --workspace --all-features
+	@target/release/afr-bench $(ARGS)
+
+lint: install-deps ## clippy, warnings denied
+	@cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+fmt: ## format the code
+	@cargo fmt --all
+
+clean: ## remove what was built
+	@cargo clean
