@@ -1,0 +1,373 @@
+//! Bringing the appliance's hardware side up: the EAL, packet buffers, ports, and the workers on their lcores.
+//!
+//! Order: [`Hardware::open`] (EAL, pools, ports; tells each port's Ethernet address, which the configuration of the
+//! packet path needs), then the control core makes the first generation, then [`Hardware::launch`].
+
+mod memory;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use afr_dataplane::aft::Aft;
+use afr_dataplane::aft::epoch::Reader;
+use afr_dataplane::clock::Clock;
+use afr_dataplane::dpdk_io::{self, WorkerLoop, WorkerParts};
+use afr_dataplane::id::WorkerId;
+use afr_dataplane::message::Shared;
+use afr_dataplane::worker::Peers;
+use dpdk::{
+    Applied, Eal, EalError, LcoreError, LcoreHandle, LcoreId, MempoolConfig, MempoolError, Port,
+    PortConfig, PortError, RssConfig, RssTypes, RxQueue, Setting, SocketPools, TxQueue,
+};
+
+use crate::config::{DeviceKind, Idle, Process};
+
+pub use memory::{Memory, MemoryError};
+
+/// Buffers that each lcore keeps to itself.
+const POOL_CACHE: u32 = 256;
+
+/// Why the hardware side did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// Memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The EAL.
+    #[error("DPDK does not start: {0} (its own messages are above; the arguments were: {1})")]
+    Eal(#[source] EalError, String),
+    /// Packet buffers.
+    #[error("packet buffers: {0} (eal.mbufs and eal.mbuf_bytes say how much is asked for)")]
+    Pool(#[from] MempoolError),
+    /// A port.
+    #[error("port {name}: {source}")]
+    Port {
+        /// The port's name in the configuration.
+        name: String,
+        /// What DPDK says.
+        source: PortError,
+    },
+    /// A worker.
+    #[error("worker {0}: {1}")]
+    Worker(u16, #[source] LcoreError),
+    /// The EAL gave fewer lcores than there are workers.
+    #[error(
+        "{workers} workers are configured, and the EAL has {lcores} lcores for them: does eal.args limit them?"
+    )]
+    Lcores {
+        /// Workers configured.
+        workers: usize,
+        /// Worker lcores there are.
+        lcores: usize,
+    },
+}
+
+/// What a port turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortFacts {
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Its driver.
+    pub driver: String,
+    /// Receive queues it has, one a worker.
+    pub queues: u16,
+}
+
+/// The open devices, before the workers run.
+#[derive(Debug)]
+pub struct Hardware {
+    eal: Eal,
+    pools: SocketPools,
+    ports: Vec<Port>,
+    facts: Vec<PortFacts>,
+    /// Queues by worker, then by port.
+    queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
+    lcores: Vec<LcoreId>,
+    idle: Idle,
+    /// The directory of this process's EAL, removed at the end.
+    runtime: Option<std::path::PathBuf>,
+    memory: Memory,
+    remarks: Vec<String>,
+}
+
+impl Hardware {
+    /// Starts the EAL and opens every port. `names` and `mtus` are the ports' in the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`], which names the device and what to do.
+    pub fn open(process: &Process, names: &[String], mtus: &[u16]) -> Result<Self, BootError> {
+        let memory = Memory::choose(process)?;
+        let (args, runtime) = eal_arguments(process, &memory);
+        let eal = Eal::init(&args).map_err(|error| BootError::Eal(error, args.join(" ")))?;
+        let workers = process.workers.lcores.len();
+        let lcores = eal.worker_lcores();
+        if lcores.len() < workers {
+            return Err(BootError::Lcores {
+                workers,
+                lcores: lcores.len(),
+            });
+        }
+        let pools = SocketPools::create(
+            &eal,
+            "afr",
+            &MempoolConfig {
+                mbufs: process.mbufs.count,
+                cache: POOL_CACHE,
+                data_room: process.mbufs.bytes,
+                ..MempoolConfig::default()
+            },
+        )?;
+        let mut hardware = Self {
+            queues: (0..workers).map(|_| (Vec::new(), Vec::new())).collect(),
+            eal,
+            pools,
+            ports: Vec::new(),
+            facts: Vec::new(),
+            lcores,
+            idle: process.workers.idle,
+            runtime,
+            memory,
+            remarks: Vec::new(),
+        };
+        for (at, device) in process.devices.iter().enumerate() {
+            let name = names.get(at).cloned().unwrap_or_default();
+            hardware
+                .open_port(&name, device, mtus.get(at).copied())
+                .map_err(|source| BootError::Port { name, source })?;
+        }
+        Ok(hardware)
+    }
+
+    fn open_port(
+        &mut self,
+        name: &str,
+        device: &crate::config::Device,
+        mtu: Option<u16>,
+    ) -> Result<(), PortError> {
+        let workers = self.queues.len() as u16;
+        let lcore = self.lcores.first().copied();
+        let socket = lcore.map_or(dpdk::SocketId::ANY, |lcore| self.eal.socket_of(lcore));
+        let config = PortConfig {
+            rx_queues: workers,
+            tx_queues: workers,
+            rx_descriptors: device.descriptors,
+            tx_descriptors: device.descriptors,
+            rss: (workers > 1).then_some(RssConfig {
+                hash_types: RssTypes::IPV6 | RssTypes::IPV6_TCP | RssTypes::IPV6_UDP,
+                key: None,
+            }),
+            mtu,
+            promiscuous: device.promiscuous,
+            ..PortConfig::new(self.pools.on(socket).clone())
+        };
+        let (port, rx, tx) = Port::open(&self.eal, &device.kind.name(), &config)?;
+        if port.socket() != socket && port.socket() != dpdk::SocketId::ANY {
+            self.remarks.push(format!(
+                "port {name} is on NUMA socket {}, its workers on {}: packets cross sockets",
+                port.socket(),
+                socket
+            ));
+        }
+        self.remarks.extend(
+            refusals(port.applied())
+                .into_iter()
+                .map(|refusal| format!("port {name}: {refusal}")),
+        );
+        self.facts.push(PortFacts {
+            mac: port.mac()?,
+            driver: port.driver().to_owned(),
+            queues: workers,
+        });
+        for ((own_rx, own_tx), (rx, tx)) in self.queues.iter_mut().zip(rx.into_iter().zip(tx)) {
+            own_rx.push(rx);
+            own_tx.push(tx);
+        }
+        self.ports.push(port);
+        Ok(())
+    }
+
+    /// What the ports turned out to be, in their order.
+    #[must_use]
+    pub fn facts(&self) -> &[PortFacts] {
+        &self.facts
+    }
+
+    /// Which memory is used.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What an operator should know: settings a device did not grant, memory far from its port.
+    #[must_use]
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The clock whose zero is now.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        Clock::new(dpdk::tsc::rdtsc(), self.eal.tsc_hz())
+    }
+
+    /// Starts the workers, each with one of `readers`.
+    ///
+    /// # Errors
+    ///
+    /// [`BootError::Worker`]; those already started are stopped.
+    pub fn launch(
+        mut self,
+        readers: Vec<Reader<Aft>>,
+        shared: &Arc<Shared>,
+        clock: &Clock,
+        seeds: [u64; 4],
+    ) -> Result<Appliance, BootError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let peers = Peers::new(self.queues.len());
+        let mut workers = Vec::new();
+        let queues = std::mem::take(&mut self.queues);
+        let mut failure = None;
+        for (at, ((rx, tx), reader)) in queues.into_iter().zip(readers).enumerate() {
+            let lcore = self.lcores[at];
+            let id = WorkerId(at as u16);
+            let parts = WorkerParts {
+                id,
+                rx,
+                tx,
+                pool: self.pools.on(self.eal.socket_of(lcore)).clone(),
+                reader,
+                shared: Arc::clone(shared),
+                peers: peers.clone(),
+                idle: match self.idle {
+                    Idle::Spin => dpdk_io::Idle::Spin,
+                    Idle::Sleep { after_polls, us } => dpdk_io::Idle::Sleep(after_polls, us),
+                },
+                clock: clock.clone(),
+                seeds,
+            };
+            let stop = Arc::clone(&stop);
+            // The tables are made on the worker's own core, so that their memory is on its NUMA socket.
+            let launched = self
+                .eal
+                .launch(lcore, move || WorkerLoop::new(parts).run(&stop));
+            match launched {
+                Ok(handle) => workers.push(handle),
+                Err(error) => {
+                    failure = Some(BootError::Worker(id.0, error));
+                    break;
+                }
+            }
+        }
+        let appliance = Appliance {
+            stop,
+            workers,
+            hardware: self,
+        };
+        match failure {
+            None => Ok(appliance),
+            Some(failure) => {
+                let _ = appliance.stop();
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// The running workers and their hardware.
+#[derive(Debug)]
+pub struct Appliance {
+    stop: Arc<AtomicBool>,
+    workers: Vec<LcoreHandle<()>>,
+    hardware: Hardware,
+}
+
+impl Appliance {
+    /// The open ports, in the configuration's order.
+    #[must_use]
+    pub fn ports(&self) -> &[Port] {
+        &self.hardware.ports
+    }
+
+    /// Whether a worker has ended, which none does by itself unless it panicked.
+    #[must_use]
+    pub fn has_lost_a_worker(&self) -> bool {
+        self.workers.iter().any(LcoreHandle::is_finished)
+    }
+
+    /// Stops the workers and closes the ports and the EAL.
+    ///
+    /// # Errors
+    ///
+    /// A worker had panicked: its message.
+    pub fn stop(self) -> Result<(), BootError> {
+        self.stop.store(true, Relaxed);
+        let mut result = Ok(());
+        for (at, worker) in self.workers.into_iter().enumerate() {
+            if let Err(error) = worker.join() {
+                result = Err(BootError::Worker(at as u16, error));
+            }
+        }
+        let runtime = self.hardware.runtime.clone();
+        drop(self.hardware);
+        if let Some(runtime) = runtime {
+            // Left behind by the EAL; nothing depends on its going.
+            let _ = std::fs::remove_dir_all(runtime);
+        }
+        result
+    }
+}
+
+/// What the device did not grant, and what follows.
+fn refusals(applied: &Applied) -> Vec<String> {
+    let mut refusals = Vec::new();
+    if let Setting::Refused { errno } = applied.mtu {
+        refusals.push(format!(
+            "the device does not set the MTU ({errno}): the kernel's setting of the interface counts"
+        ));
+    }
+    if let Setting::Refused { errno } = applied.rss {
+        refusals.push(format!(
+            "the device does not spread flows over queues as asked ({errno}): workers may see unequal shares"
+        ));
+    }
+    if let Setting::Refused { errno } = applied.promiscuous {
+        refusals.push(format!("no promiscuous mode ({errno})"));
+    }
+    refusals
+}
+
+/// The EAL's arguments, and the runtime directory that they imply where it is this process's own.
+fn eal_arguments(process: &Process, memory: &Memory) -> (Vec<String>, Option<std::path::PathBuf>) {
+    let workers = &process.workers;
+    let given = |prefix: &str| process.eal.args.iter().any(|arg| arg.starts_with(prefix));
+    // lcore 0 is everything else, 1… are the workers, each on its CPU: so that one CPU may be had twice.
+    let lcores: Vec<_> = std::iter::once(workers.main_lcore)
+        .chain(workers.lcores.iter().copied())
+        .enumerate()
+        .map(|(lcore, cpu)| format!("{lcore}@{cpu}"))
+        .collect();
+    let mut args = vec![format!("--lcores={}", lcores.join(","))];
+    args.extend(memory.eal_args());
+    let mut runtime = None;
+    if !given("--file-prefix") {
+        let prefix = format!("afrd-{}", std::process::id());
+        runtime = Some(std::path::Path::new("/var/run/dpdk").join(&prefix));
+        args.push(format!("--file-prefix={prefix}"));
+    }
+    if !given("--log-level") {
+        args.push("--log-level=warning".to_owned());
+    }
+    let any_pci = process
+        .devices
+        .iter()
+        .any(|device| matches!(device.kind, DeviceKind::Pci(_)));
+    if !any_pci && !given("--no-pci") {
+        args.push("--no-pci".to_owned());
+    }
+    for device in &process.devices {
+        args.extend(device.kind.eal_args(workers.lcores.len()));
+    }
+    args.extend(process.eal.args.iter().cloned());
+    (args, runtime)
+}
