@@ -93,10 +93,10 @@ fn describe(id: u16, open_device: Option<&String>) -> Result<Listed, PortError> 
         Some(device) => device.clone(),
         None => {
             let device = device_info(id, &name)?.device;
-            // SAFETY: the port exists, so its device does, and DPDK's name of it is a C string.
             if device.is_null() {
                 name.clone()
             } else {
+                // SAFETY: the port exists, so its device does, and DPDK's name of it is a C string.
                 unsafe { owned(dpdk_sys::rte_dev_name(device)) }
             }
         }
