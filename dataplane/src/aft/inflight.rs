@@ -28,7 +28,7 @@ use history::History;
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// Signed: a release may overtake the open of another worker by an instant.
+    /// Signed, so that a release that comes too late for a reset does not look like 2⁶⁴ tokens.
     opening: AtomicI64,
     committed: AtomicU64,
 }
@@ -52,14 +52,14 @@ impl Inflight {
             counters: (0..slots).map(|_| CachePadded::default()).collect(),
             sampled: (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             history: (0..slots).map(|_| History::new()).collect(),
-            last_tick: AtomicU64::new(0),
+            last_tick: AtomicU64::new(u64::MAX),
         }
     }
 
     /// A flow begins that will bring `tokens` of prefill.
     ///
-    /// Each call is followed, once, by [`Self::commit`] or [`Self::release`] of the same flow with the same number:
-    /// that is what keeps the sum right over the instances that follow each other in a slot.
+    /// Followed, once, by [`Self::commit`] or [`Self::release`] of the same flow with the same number, unless the
+    /// worker's generation shows the slot free or under another [`Incarnation`](crate::id::Incarnation) by then.
     #[inline]
     pub fn open(&self, slot: Slot, tokens: u32) {
         if let Some(counters) = self.counters.get(slot.index()) {
@@ -156,9 +156,11 @@ impl Inflight {
         })
     }
 
-    /// The slot has a new instance: *C* and its history start over, and it is sampled from now on.
+    /// The slot gets a new instance: everything starts over, and *C* is sampled from now on.
     ///
-    /// `opening` stays: it belongs to flows of the former instance, which take back what they opened.
+    /// To be called while no worker counts for the slot: when every reader has a generation in which it is free
+    /// (after [`Op::Remove`](super::Op::Remove), [`Publisher::behind`](super::epoch::Publisher::behind) is 0), and before the new
+    /// instance is published. A count that comes in between is lost or stays.
     pub fn reset(&self, slot: Slot) {
         let (Some(counters), Some(history)) = (
             self.counters.get(slot.index()),
@@ -166,6 +168,7 @@ impl Inflight {
         ) else {
             return;
         };
+        counters.opening.store(0, Ordering::Relaxed);
         counters.committed.store(0, Ordering::Relaxed);
         history.clear();
         self.sampled[slot.index() / 64].fetch_or(1 << (slot.index() % 64), Ordering::Relaxed);

@@ -119,6 +119,17 @@ pub enum Op {
         /// What.
         load: Load,
     },
+    /// What a silent instance is reckoned to have done since its last report: it works at its prefill rate.
+    Reckoned {
+        /// Whose.
+        slot: Slot,
+        /// The report this goes on from; without effect if the AFT holds another.
+        order: ReportOrder,
+        /// Tokens left of what the report said was waiting.
+        pending_tokens: u32,
+        /// Tokens committed by this AFR that are covered or done ([`inflight`]).
+        base_tokens: u64,
+    },
     /// An instance holds a prefix.
     Stored {
         /// Who.

@@ -79,6 +79,8 @@ pub struct Aft {
     /// The generation's time, seconds of the monotonic clock.
     pub now_s: u32,
 
+    /// Whose rate is from a report; the others' is configured.
+    rate_reported: Bitmap,
     by_id: HashMap<InstanceId, Slot>,
     by_tunnel_source: HashMap<Ipv6Addr, Slot>,
 }
@@ -111,6 +113,7 @@ impl Aft {
             residency: Residency::new(config.limits.signatures as usize, slots, ttl),
             consumed: vec![0; workers],
             now_s: 0,
+            rate_reported: Bitmap::new(slots),
             by_id: HashMap::with_capacity(slots),
             by_tunnel_source: HashMap::with_capacity(slots),
             config,
@@ -259,6 +262,7 @@ impl PartialEq for Aft {
             && self.residency == other.residency
             && self.consumed == other.consumed
             && self.now_s == other.now_s
+            && self.rate_reported == other.rate_reported
             && self.by_id == other.by_id
             && self.by_tunnel_source == other.by_tunnel_source
     }

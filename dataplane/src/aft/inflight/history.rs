@@ -23,8 +23,8 @@ const TIME_BITS: u32 = 28;
 const COUNT_BITS: u32 = 64 - TIME_BITS;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
-/// No sample: the bits of a time that has not come, so a real sample at time 0 with count 0 is sacrificed.
-const EMPTY: u64 = 0;
+/// No sample. A real one with these bits is taken for none: one of 2³⁶ values in one of 2²⁸ moments.
+const EMPTY: u64 = u64::MAX;
 
 /// One slot's samples.
 #[derive(Debug)]
@@ -59,9 +59,12 @@ impl History {
     /// now.
     pub(super) fn committed_at(&self, at_us: u64, count: u64) -> u64 {
         let time = at_us / UNIT_US;
-        let found = newest_until(&self.fine, FINE_SHIFT, time)
-            .or_else(|| newest_until(&self.coarse, COARSE_SHIFT, time))
-            .or_else(|| oldest(&self.coarse, time));
+        // Where the fine ring ends, what is left of its older samples has gaps: the coarse one may know better.
+        let newest = [(&self.fine, FINE_SHIFT), (&self.coarse, COARSE_SHIFT)]
+            .into_iter()
+            .filter_map(|(ring, shift)| newest_until(ring, shift, time))
+            .min_by_key(|sample| time.wrapping_sub(sample >> COUNT_BITS) & TIME_MASK);
+        let found = newest.or_else(|| oldest(&self.coarse, time));
         found.map_or(0, |sample| {
             let since = count.wrapping_sub(sample & COUNT_MASK) & COUNT_MASK;
             // A sample ahead of `count` was taken after `count` was read, or before the counter was reset.

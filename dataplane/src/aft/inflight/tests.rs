@@ -47,13 +47,20 @@ fn extremes_saturate_and_unknown_slots_count_nothing() {
 }
 
 #[test]
-fn flows_of_a_former_instance_settle_without_harm_to_the_next() {
+fn a_new_instance_starts_from_nothing() {
     let inflight = Inflight::new(2);
     inflight.open(SLOT, 100);
+    inflight.commit_direct(SLOT, 10);
+    inflight.sample(1_000_000);
     inflight.reset(SLOT);
-    inflight.open(SLOT, 10);
+    assert_eq!(inflight.in_flight(SLOT, 0), 0);
+    assert_eq!(inflight.committed_at(SLOT, 1_000_000), 0);
+    // A flow of the former instance is late: harmless, and no number from beyond.
     inflight.release(SLOT, 100);
-    assert_eq!(inflight.in_flight(SLOT, 0), 10);
+    assert_eq!(
+        (inflight.opening(SLOT), inflight.in_flight(SLOT, 0)),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -134,8 +141,9 @@ proptest! {
         for fraction in asked {
             let at_us = known_since + ((now_us - known_since) as f64 * fraction) as u64;
             let fine = at_us + 400_000 > now_us;
-            // Samples come at most 12 ms apart here; a tick's first sample may be a tick and a step old.
-            let late_us = if fine { 2 * FINE_TICK_US } else { COARSE_TICK_US } + 12_000;
+            // Samples come at most 12 ms apart here: the first of a tick is so late at the most, and as much older is the
+            // last commit that it includes.
+            let late_us = if fine { FINE_TICK_US } else { COARSE_TICK_US } + 2 * 12_000;
             let found = inflight.committed_at(SLOT, at_us);
             prop_assert!(found <= before(at_us), "{} from the future of {}", found, before(at_us));
             let oldest = if at_us - start_us < late_us { 0 } else { before(at_us - late_us) };

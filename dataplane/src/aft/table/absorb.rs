@@ -23,6 +23,17 @@ impl Absorb<Op> for Aft {
                 }
             }
             Op::Load { slot, load } => self.load(*slot, load),
+            Op::Reckoned {
+                slot,
+                order,
+                pending_tokens,
+                base_tokens,
+            } => {
+                if self.registered.test(*slot) && self.order[slot.index()] == *order {
+                    self.pending_tokens[slot.index()] = *pending_tokens;
+                    self.base_tokens[slot.index()] = *base_tokens;
+                }
+            }
             Op::Stored {
                 slot,
                 key,
@@ -103,7 +114,7 @@ impl Aft {
         if !same_tenant {
             self.available.set(slot);
         }
-        if self.order[index] == ReportOrder::default() {
+        if !self.rate_reported.test(slot) {
             self.us_per_token_q[index] = us_per_token_q(instance.prefill_rate_tokens_s);
         }
         self.set_pressure(slot, instance);
@@ -123,17 +134,14 @@ impl Aft {
     }
 
     fn unregister(&mut self, slot: Slot) {
-        let Some(instance) = self.withdraw(slot) else {
+        if self.withdraw(slot).is_none() {
             return;
-        };
+        }
         let index = slot.index();
-        // The incarnation stays, for those who ask whose path this was.
-        self.path[index] = PathEntry {
-            incarnation: instance.incarnation,
-            ..PathEntry::NONE
-        };
+        self.path[index] = PathEntry::NONE;
         self.registered.clear(slot);
         self.available.clear(slot);
+        self.rate_reported.clear(slot);
         for class in &mut self.classes {
             class.forget(slot);
         }
@@ -179,6 +187,7 @@ impl Aft {
         self.base_tokens[index] = load.base_tokens;
         if load.prefill_rate_tokens_s != 0 {
             self.us_per_token_q[index] = us_per_token_q(load.prefill_rate_tokens_s);
+            self.rate_reported.set(slot);
         }
         self.available
             .assign(slot, !load.draining && !load.refusing);

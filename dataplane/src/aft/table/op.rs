@@ -11,6 +11,8 @@ use crate::id::{Slot, WorkerId};
 pub enum Coalescing {
     /// Load of an instance.
     Load(Slot),
+    /// What a silent instance has done.
+    Reckoned(Slot),
     /// A refusal.
     Refused(Slot, ClassId),
     /// A worker's ring position.
@@ -31,6 +33,7 @@ impl epoch::Op for Op {
     fn coalescing_key(&self) -> Option<Coalescing> {
         match self {
             Self::Load { slot, .. } => Some(Coalescing::Load(*slot)),
+            Self::Reckoned { slot, .. } => Some(Coalescing::Reckoned(*slot)),
             Self::Refused { slot, class, .. } => Some(Coalescing::Refused(*slot, *class)),
             Self::Consumed { worker, .. } => Some(Coalescing::Consumed(*worker)),
             Self::Tick { .. } => Some(Coalescing::Tick),
@@ -51,6 +54,10 @@ impl epoch::Op for Op {
             (Self::Load { load, .. }, Self::Load { load: earlier, .. }) => {
                 load.order > earlier.order
                     && (load.prefill_rate_tokens_s != 0 || earlier.prefill_rate_tokens_s == 0)
+            }
+            // Each goes on from its report, which the last one names.
+            (Self::Reckoned { order, .. }, Self::Reckoned { order: earlier, .. }) => {
+                order >= earlier
             }
             (
                 Self::Refused { until_us, .. },

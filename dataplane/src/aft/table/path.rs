@@ -24,7 +24,7 @@ pub struct PathEntry {
     pub destination_mac: [u8; 6],
     /// Largest packet the path carries, in bytes, outer header included.
     pub mtu: u16,
-    /// Whose path this is: a flow pinned to another incarnation must not take it.
+    /// Whose path this is: a flow pinned to another incarnation must not take it. 0, which no instance has, if nobody's.
     pub incarnation: Incarnation,
     /// The port it leaves by.
     pub port: PortIx,
