@@ -4,3 +4,4 @@ pub mod rng;
 pub mod answer;
 pub mod engine;
 pub mod trace;
+pub mod lab;

@@ -72,9 +72,9 @@ impl Exposition {
     /// [`ExpositionError::Line`].
     pub fn parse(text: &str) -> Result<Self, ExpositionError> {
         let lines = text.lines().filter(|line| !line.is_empty());
-        let samples = lines.filter(|line| !line.starts_with('#')).map(|line| {
-            sample(line).ok_or_else(|| ExpositionError::Line(line.to_owned()))
-        });
+        let samples = lines
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| sample(line).ok_or_else(|| ExpositionError::Line(line.to_owned())));
         Ok(Self {
             text: text.to_owned(),
             samples: samples.collect::<Result<_, _>>()?,

@@ -65,7 +65,9 @@ fn dead(directory: &Path) -> Vec<String> {
         return Vec::new();
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| owner(name).is_some_and(is_gone)).collect()
+    names
+        .filter(|name| owner(name).is_some_and(is_gone))
+        .collect()
 }
 
 /// The process that made what has this name.

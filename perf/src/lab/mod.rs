@@ -27,12 +27,14 @@ mod config;
 mod afrd;
 mod exposition;
 mod peer;
+mod sender;
+mod reporter;
 
 pub use afrd::{Afrd, AfrdError, program};
 pub use command::{CommandError, run};
 pub use config::{
-    AfrConfig, Api, Catalogue, Class, Dispatch, Eal, Flows, Instance, Key, Log, MetricsSection,
-    Neighbour, Port, Route, Router, Service, Trust, Workers,
+    AfrConfig, Api, CLUSTER, Catalogue, Class, Dispatch, Eal, Flows, Instance, KEY, Key, Log,
+    MetricsSection, Neighbour, Port, Route, Router, SALT, Service, Trust, Workers,
 };
 pub use exposition::{Exposition, ExpositionError};
 pub use huge_pages::HugePages;
@@ -41,6 +43,8 @@ pub use leftovers::{Removed, clean};
 pub use namespace::{Namespace, NamespaceError};
 pub use peer::{Client, PeerError, Server};
 pub use process::{Process, ProcessError};
+pub use reporter::Heartbeat;
+pub use sender::{Wish, key, label, master, sender};
 pub use topology::{
     AFR_ADDRESS, AFR_SID, Host, Lab, LabError, LabSpec, SERVICE_PREFIX, client_address,
     service_address,

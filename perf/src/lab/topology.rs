@@ -155,7 +155,7 @@ impl Lab {
         if uapi::geteuid() != 0 {
             return Err(LabError::NotRoot);
         }
-        leftovers::clean();
+        let _ = leftovers::clean();
         let number = NEXT_LAB.fetch_add(1, Ordering::Relaxed);
         let tag = leftovers::tag(std::process::id(), number);
         let directory = Directory::create(&tag)?;
@@ -322,12 +322,9 @@ impl Lab {
             ))?;
         }
         ns.ip(&format!(
-            "route add default encap seg6 mode encap.red segs {AFR_SID} dev eth0"
+            "-6 route add default encap seg6 mode encap.red segs {AFR_SID} dev eth0"
         ))?;
-        ns.run(&format!(
-            "ip sr tunsrc set {}",
-            host.address
-        ))?;
+        ns.run(&format!("ip sr tunsrc set {}", host.address))?;
         Ok(())
     }
 }

@@ -1,0 +1,230 @@
+//! `afrd` in its namespace: started, reloaded, asked, ended.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::command::{CommandError, run};
+use super::config::AfrConfig;
+use super::exposition::{Exposition, ExpositionError};
+use super::namespace::Namespace;
+use super::process::{Process, ProcessError};
+use super::topology::Lab;
+
+/// How long `afrd` may take to come up, or to answer a reload.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The directory in which programs are looked for before all others.
+const BIN_DIR: &str = "AFR_BIN_DIR";
+/// What `afrd` logs when it takes a configuration, and when it refuses one.
+const TAKEN: &str = "configuration in force";
+const REFUSED: &str = "configuration refused";
+
+/// Why `afrd` does not run as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum AfrdError {
+    /// A program of the workspace has not been built.
+    #[error("there is no program {0} beside this one: `cargo build --workspace --all-features`")]
+    NotBuilt(String),
+    /// The configuration could not be written as TOML.
+    #[error("configuration: {0}")]
+    Toml(#[from] toml::ser::Error),
+    /// A file could not be written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// `afrd --check` or `afrctl` fails.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The process does not do what it should.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Its metrics.
+    #[error(transparent)]
+    Exposition(#[from] ExpositionError),
+    /// What `afrctl --json` prints is no JSON.
+    #[error("`afrctl --json {line}` does not print JSON: {source}")]
+    Json {
+        /// The arguments.
+        line: String,
+        /// Where it is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// A program of the workspace, where cargo puts it: beside this one, or one directory up if this one is a test. The
+/// environment's `AFR_BIN_DIR` comes first.
+///
+/// # Errors
+///
+/// [`AfrdError::NotBuilt`].
+pub fn program(name: &str) -> Result<PathBuf, AfrdError> {
+    let told = std::env::var_os(BIN_DIR).map(PathBuf::from);
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.ancestors().skip(1).take(2).map(Path::to_path_buf);
+    let mut places = told.into_iter().chain(beside).map(|place| place.join(name));
+    places
+        .find(|place| place.is_file())
+        .ok_or_else(|| AfrdError::NotBuilt(name.to_owned()))
+}
+
+/// A running `afrd`. Dropped, it is ended.
+#[derive(Debug)]
+pub struct Afrd {
+    process: Process,
+    file: PathBuf,
+    socket: PathBuf,
+    metrics: SocketAddr,
+    afrctl: PathBuf,
+    afrd: PathBuf,
+}
+
+impl Afrd {
+    /// Writes the configuration, has it checked, starts `afrd` and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`AfrdError`], with what `afrd` says.
+    pub fn start(lab: &Lab, config: &AfrConfig) -> Result<Self, AfrdError> {
+        let (afrd, afrctl) = (program("afrd")?, program("afrctl")?);
+        let file = lab.directory().join("afrd.toml");
+        write(&file, &toml::to_string(config)?)?;
+        check(&afrd, &file)?;
+        let mut process = Process::start(
+            "afrd",
+            &lab.router,
+            &afrd,
+            &["--config".to_owned(), file.display().to_string()],
+            lab.directory(),
+            lab.interrupt(),
+        )?;
+        process.wait_for_line("its ready line", PATIENCE, |line| {
+            line.starts_with("afrd ready")
+        })?;
+        Ok(Self {
+            process,
+            file,
+            socket: config.api.socket.clone(),
+            metrics: config.metrics.listen,
+            afrctl,
+            afrd,
+        })
+    }
+
+    /// Puts another configuration in force by SIGHUP, and waits until it is.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is refused, or `afrd` does not say that it took it.
+    pub fn reload(&mut self, config: &AfrConfig) -> Result<(), AfrdError> {
+        write(&self.file, &toml::to_string(config)?)?;
+        check(&self.afrd, &self.file)?;
+        let line = self.hang_up()?;
+        if line.contains(REFUSED) {
+            return Err(AfrdError::Process(ProcessError::Late {
+                name: "afrd".to_owned(),
+                what: format!("taking a configuration that it found right before: {line}"),
+                patience: PATIENCE,
+                tail: self.process.tail(),
+            }));
+        }
+        Ok(())
+    }
+
+    /// Gives it `text` for a configuration by SIGHUP, and returns the line in which it says what it made of it.
+    ///
+    /// # Errors
+    ///
+    /// It says nothing.
+    pub fn reload_text(&mut self, text: &str) -> Result<String, AfrdError> {
+        write(&self.file, text)?;
+        self.hang_up()
+    }
+
+    fn hang_up(&mut self) -> Result<String, AfrdError> {
+        self.process.new_lines().for_each(drop);
+        self.process.hang_up()?;
+        let said = |line: &str| line.contains(TAKEN) || line.contains(REFUSED);
+        let line = self
+            .process
+            .wait_for_line("an answer to SIGHUP", PATIENCE, said)?;
+        Ok(line)
+    }
+
+    /// Runs `afrctl` with these arguments, words between blanks.
+    ///
+    /// # Errors
+    ///
+    /// It fails.
+    pub fn ctl(&self, line: &str) -> Result<String, AfrdError> {
+        let (afrctl, socket) = (self.afrctl.display(), self.socket.display());
+        Ok(run(&format!("{afrctl} --socket {socket} {line}"))?)
+    }
+
+    /// Runs `afrctl --json` with these arguments and reads what it prints.
+    ///
+    /// # Errors
+    ///
+    /// It fails, or prints something else.
+    pub fn ctl_json(&self, line: &str) -> Result<Value, AfrdError> {
+        let text = self.ctl(&format!("--json {line}"))?;
+        serde_json::from_str(&text).map_err(|source| AfrdError::Json {
+            line: line.to_owned(),
+            source,
+        })
+    }
+
+    /// Its metrics at this moment.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or not with metrics.
+    pub fn metrics(&self, lab: &Lab) -> Result<Exposition, AfrdError> {
+        Ok(self.exposition(&lab.router)?)
+    }
+
+    fn exposition(&self, namespace: &Namespace) -> Result<Exposition, ExpositionError> {
+        Exposition::fetch(namespace, self.metrics)
+    }
+
+    /// Where its metrics are, inside its namespace.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.process.tail()
+    }
+
+    /// Asks it to end and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// It ends with failure, or has to be killed.
+    pub fn stop(self) -> Result<(), AfrdError> {
+        Ok(self.process.stop()?)
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), AfrdError> {
+    fs::write(path, text).map_err(|source| AfrdError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn check(afrd: &Path, file: &Path) -> Result<(), AfrdError> {
+    let (afrd, file) = (afrd.display(), file.display());
+    run(&format!("{afrd} --check --config {file}"))?;
+    Ok(())
+}
