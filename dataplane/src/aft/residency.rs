@@ -17,6 +17,8 @@ mod holders;
 mod overlay;
 mod spill;
 
+use dpdk::HugeSlice;
+
 use crate::aft::SigKey;
 use crate::id::Slot;
 
@@ -89,7 +91,7 @@ impl Clock {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Residency {
     hash: KeyHash,
-    buckets: Vec<Bucket>,
+    buckets: HugeSlice<Bucket>,
     pool: Pool,
     /// Current cache generation of each slot.
     generations: Vec<u16>,
@@ -114,7 +116,7 @@ impl Residency {
         let instances = instances.min(usize::from(Holder::VACANT));
         Self {
             hash: KeyHash::new(),
-            buckets: vec![Bucket::EMPTY; buckets],
+            buckets: HugeSlice::filled(buckets, Bucket::EMPTY),
             pool: Pool::new(buckets * size_of::<Bucket>() / 4, instances),
             generations: vec![0; instances],
             ttl,

@@ -9,6 +9,7 @@
 //!
 //! A bucket counts the entries that had to go past it. While that is 0, a miss costs one line as well.
 
+use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
 /// Entries of a bucket.
@@ -90,7 +91,7 @@ pub(super) struct Place {
 
 pub(super) struct Index {
     /// A power of two of them.
-    buckets: Box<[Bucket]>,
+    buckets: HugeSlice<Bucket>,
     mask: u32,
 }
 
@@ -108,7 +109,7 @@ impl Index {
             .max(1)
             .next_power_of_two();
         Self {
-            buckets: vec![Bucket::EMPTY; buckets as usize].into_boxed_slice(),
+            buckets: HugeSlice::filled(buckets as usize, Bucket::EMPTY),
             mask: buckets - 1,
         }
     }

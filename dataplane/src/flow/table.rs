@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
 use super::entry::{FlowEntry, FlowKey, FlowSeeds, FlowState};
@@ -57,7 +58,7 @@ pub struct Inserted {
 pub struct FlowTable {
     seeds: FlowSeeds,
     index: Index,
-    slab: Box<[FlowEntry]>,
+    slab: HugeSlice<FlowEntry>,
     /// Of a used place the index bucket that names it, of a vacant one the next vacant.
     links: Box<[u32]>,
     /// A bit a place, so that walks skip what is vacant without touching the slab.
@@ -80,7 +81,7 @@ impl FlowTable {
         Self {
             seeds: FlowSeeds::new(seed),
             index: Index::new(capacity),
-            slab: vec![FlowEntry::VACANT; capacity as usize].into_boxed_slice(),
+            slab: HugeSlice::filled(capacity as usize, FlowEntry::VACANT),
             links,
             used: vec![0; capacity.div_ceil(u64::BITS) as usize].into_boxed_slice(),
             first_vacant: 0,
@@ -220,7 +221,7 @@ impl FlowTable {
 
     /// Flows that fit.
     #[must_use]
-    pub const fn capacity(&self) -> u32 {
+    pub fn capacity(&self) -> u32 {
         self.slab.len() as u32
     }
 

@@ -54,6 +54,7 @@
 //! # fn main() {}
 //! ```
 
+mod huge_slice;
 pub mod prefetch;
 pub mod tsc;
 
@@ -74,6 +75,7 @@ mod port;
 #[cfg(feature = "eal")]
 mod queue;
 
+pub use self::huge_slice::HugeSlice;
 #[cfg(feature = "eal")]
 pub use self::{
     eal::{Eal, EalError},
