@@ -75,6 +75,20 @@ impl Model {
                     }
                 }
             }
+            Op::Reckoned {
+                slot,
+                order,
+                pending_tokens,
+                base_tokens,
+            } => {
+                if let Some(tenant) = self.tenants.get_mut(&slot.0)
+                    && let Some(load) = &mut tenant.load
+                    && load.order == *order
+                {
+                    load.pending_tokens = *pending_tokens;
+                    load.base_tokens = *base_tokens;
+                }
+            }
             Op::Stored {
                 slot,
                 key,

@@ -207,6 +207,12 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
             table: Arc::new(Maglev::build(&[7; 16], 13, &[(InstanceId(1), slot, 1)])),
         }),
         6 => (slot(), load()).prop_map(|(slot, load)| Op::Load { slot, load }),
+        3 => (slot(), load()).prop_map(|(slot, load)| Op::Reckoned {
+            slot,
+            order: load.order,
+            pending_tokens: load.pending_tokens,
+            base_tokens: load.base_tokens,
+        }),
         10 => (slot(), key(), any::<bool>()).prop_map(|(slot, key, provisional)| {
             Op::Stored { slot, key, provisional, now_s: 0 }
         }),

@@ -55,9 +55,10 @@ impl epoch::Op for Op {
                 load.order > earlier.order
                     && (load.prefill_rate_tokens_s != 0 || earlier.prefill_rate_tokens_s == 0)
             }
-            // Each goes on from its report, which the last one names.
+            // Of the same report only: one about a report that the table does not hold has no effect, and must not
+            // take the place of one that has.
             (Self::Reckoned { order, .. }, Self::Reckoned { order: earlier, .. }) => {
-                order >= earlier
+                order == earlier
             }
             (
                 Self::Refused { until_us, .. },
