@@ -67,6 +67,15 @@ fn write(n: u64) -> Write {
     }
 }
 
+/// Tells the readers to stop, also when the writer's checks fail: the test must end.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Reads until told to stop; dwells on some generations.
 fn read(mut reader: Reader<Array>, stop: &AtomicBool, generations: &AtomicU64, patience: u32) {
     let (mut epoch, mut ops) = (reader.epoch(), reader.get().ops);
@@ -101,6 +110,7 @@ fn readers_see_whole_generations_and_both_copies_get_everything() {
                 read(reader, stop, generations, 3 * patience as u32);
             });
         }
+        let _stop = StopOnDrop(&stop);
         ready.wait();
         let mut expected = Array::new();
         let mut swaps = 0;
@@ -136,7 +146,6 @@ fn readers_see_whole_generations_and_both_copies_get_everything() {
             publisher.publish(OPS);
             std::thread::yield_now();
         }
-        stop.store(true, Ordering::Relaxed);
         expected
     });
     let last = publisher.current();
