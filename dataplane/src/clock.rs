@@ -7,13 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::id::Now;
 
 /// Fraction bits of microseconds per tick.
-const SHIFT: u32 = 32;
+const SHIFT: u32 = 40;
 
 /// Turns ticks into [`Now`]. Clones share the wall clock, which the control core sets again from time to time.
 #[derive(Debug, Clone)]
 pub struct Clock {
     start: u64,
-    us_per_tick_q32: u64,
+    us_per_tick_q40: u64,
     /// Unix milliseconds at the monotonic clock's zero.
     unix_at_zero_ms: Arc<AtomicU64>,
 }
@@ -24,7 +24,7 @@ impl Clock {
     pub fn new(start: u64, hz: u64) -> Self {
         let clock = Self {
             start,
-            us_per_tick_q32: ((1_000_000_u128 << SHIFT) / u128::from(hz.max(1))) as u64,
+            us_per_tick_q40: ((1_000_000_u128 << SHIFT) / u128::from(hz.max(1))) as u64,
             unix_at_zero_ms: Arc::new(AtomicU64::new(0)),
         };
         clock.set_wall(start);
@@ -36,7 +36,7 @@ impl Clock {
     #[must_use]
     pub fn mono_us(&self, ticks: u64) -> u64 {
         let since = u128::from(ticks.wrapping_sub(self.start));
-        ((since * u128::from(self.us_per_tick_q32)) >> SHIFT) as u64
+        ((since * u128::from(self.us_per_tick_q40)) >> SHIFT) as u64
     }
 
     /// The time at `ticks`.

@@ -2,14 +2,15 @@
 //!
 //! A client that waits for its first token sends nothing, so it would wait for ever: the RST goes out by itself, with
 //! the client's last acknowledgement as its sequence number, which the client accepts (RFC 9293 §3.10.7.4). A later
-//! segment of the flow is answered with SEQ = SEG.ACK (§3.10.7.1).
+//! segment of the flow is answered with SEQ = SEG.ACK (§3.10.7.1). A client whose SYN was never answered has
+//! acknowledged nothing and would ignore such a RST, but it sends its SYN again: that one is dispatched anew.
 
 use crate::aft::Aft;
 use crate::aft::inflight::Inflight;
 use crate::aft::live::Live;
 use crate::config::Config;
 use crate::counters::{Figure, LocalCounters};
-use crate::flow::{Cursor, Fate, FlowEntry, FlowState, Pin};
+use crate::flow::{Cursor, FlowEntry, FlowState, Pin};
 use crate::id::Now;
 use crate::packet::encap::{EthernetOut, readdress};
 use crate::packet::parse::{ETHERNET_LEN, protocol};
@@ -55,7 +56,7 @@ pub fn is_bereaved(entry: &FlowEntry, live: &Live) -> bool {
         && !live.alive(slot, incarnation)
 }
 
-/// Gives back what a flow that ends was still charged.
+/// Gives back what a flow was charged that ends, or that goes on without its instance.
 pub fn release(aft: &Aft, inflight: &Inflight, entry: &FlowEntry) {
     if let (Pin::Instance(slot, incarnation), tokens @ 1..) = (entry.pin(), entry.opening_tokens())
         && aft.incarnation(slot) == incarnation
@@ -64,19 +65,22 @@ pub fn release(aft: &Aft, inflight: &Inflight, entry: &FlowEntry) {
     }
 }
 
-/// Sends the flow's client a RST. The flow stays, closing, to answer what the client still sends.
+/// Whether the flow's client has never acknowledged anything: no RST that could be sent would be heeded.
+#[must_use]
+pub fn is_unanswered(entry: &FlowEntry) -> bool {
+    entry.state() == FlowState::Opening && entry.last_ack == 0
+}
+
+/// Sends the flow's client a RST, if there is a way to it. `false`: not now, for want of budget or of a buffer.
 pub fn tell<P: PacketPool, E: Egress<P::Buf>>(
-    entry: &mut FlowEntry,
+    entry: &FlowEntry,
     config: &Config,
     now: Now,
     errors: &mut ErrorBudget,
     counters: &mut LocalCounters,
     egress: &mut E,
     pool: &mut P,
-) -> Fate {
-    if !errors.take(now.mono_us) {
-        return Fate::Pause;
-    }
+) -> bool {
     let key = entry.key();
     let client = u128::from_be_bytes(key.src);
     let ends = Ends {
@@ -85,20 +89,19 @@ pub fn tell<P: PacketPool, E: Egress<P::Buf>>(
         source_port: key.dport,
         destination_port: key.sport,
     };
-    let Some(route) = config.route(client) else {
-        entry.note_death_told();
-        return Fate::Keep;
-    };
-    let Some(mut packet) = pool.alloc() else {
-        return Fate::Pause;
-    };
     let reset = Reset {
         seq: entry.last_ack,
         ack: None,
     };
-    entry.note_death_told();
-    entry.set_state(FlowState::Reset);
-    let _ = entry.take_opening();
+    let Some(route) = config.route(client) else {
+        return true;
+    };
+    if !errors.take(now.mono_us) {
+        return false;
+    }
+    let Some(mut packet) = pool.alloc() else {
+        return false;
+    };
     let out = route.next_hop.port;
     let port = config.ports.get(usize::from(out.0));
     let ethernet = EthernetOut {
@@ -114,5 +117,14 @@ pub fn tell<P: PacketPool, E: Egress<P::Buf>>(
             egress.send(out, packet);
         }
     }
-    Fate::Keep
+    true
+}
+
+/// Marks a flow whose client was told: it holds no charge any more, answers what the client still sends, and a SYN
+/// opens a new one.
+pub fn close(aft: &Aft, inflight: &Inflight, entry: &mut FlowEntry) {
+    release(aft, inflight, entry);
+    let _ = entry.take_opening();
+    entry.note_death_told();
+    entry.set_state(FlowState::Reset);
 }

@@ -9,7 +9,7 @@ use crate::aft::residency::Overlay;
 use crate::aft::reuse::Known;
 use crate::id::Slot;
 use crate::message::Shared;
-use crate::reply::learn::LoadOverlay;
+use crate::reply::overlay::LoadOverlay;
 use crate::request::matching::{Need, candidates};
 use crate::request::policy::{self, Task};
 use crate::request::score::{Estimate, Scratch, View};
@@ -96,7 +96,8 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
         policy: query.policy,
         bloom: bloom.words(),
     };
-    candidates(aft, &shared.live, &need, query.now_us, &mut scratch);
+    let loads = LoadOverlay::new(slots);
+    candidates(aft, &shared.live, &loads, &need, query.now_us, &mut scratch);
     let passed = scratch.candidates.clone();
     let passes = |slot: Slot| {
         passed
@@ -117,7 +118,6 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
         0 => class.default_prompt_tokens,
         told => told.min(class.max_prompt_tokens),
     };
-    let loads = LoadOverlay::new(slots);
     let view = View {
         aft,
         loads: &loads,

@@ -6,11 +6,10 @@
 
 use afr_wire::Place;
 
-use crate::flow::{FlowKey, Pin};
+use crate::flow::FlowKey;
 use crate::packet::PacketBuf;
-use crate::packet::bytes::{array, byte};
+use crate::packet::bytes::{address, array, be16, byte, upper_layer_checksum};
 use crate::packet::icmp6::{self, kind};
-use crate::packet::parse::{self as parse};
 use crate::packet::parse::{IPV6_LEN, Upper, protocol};
 use crate::path::{Item, Path, Target};
 use crate::verdict::{DropReason, MetadataNote, PuntReason, Verdict};
@@ -74,7 +73,7 @@ impl Path<'_> {
         }
         let from = item.parsed.l4 as usize + UDP_LEN;
         let to = item.parsed.l3 as usize + item.parsed.ip_len as usize;
-        let valid = udp_checksum_is_right(buf.data(), item);
+        let valid = is_whole_datagram(buf.data(), item);
         match buf.data().get(from..to).filter(|_| valid) {
             Some(bytes) => self.learn(bytes, Place::Datagram),
             None => self.note(MetadataNote::ReportMalformed),
@@ -82,33 +81,45 @@ impl Path<'_> {
         Verdict::Punt(PuntReason::Report, None)
     }
 
-    /// An ICMPv6 error to the encapsulation source is about the packet inside (RFC 2473 §8).
+    /// An ICMPv6 error to the encapsulation source is about the packet inside (RFC 2473 §8), whose sender is told. Only
+    /// of what the AFR may have encapsulated: else anybody could have it send errors in its own name to anybody.
     fn relay_error<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
-        let about = icmp6::quoted(buf.data(), &item.parsed)
-            .filter(|outer| byte(buf.data(), outer + 6) == protocol::IPV6);
+        let frame = buf.data();
+        let about = icmp6::quoted(frame, &item.parsed)
+            .filter(|outer| byte(frame, outer + 6) == protocol::IPV6)
+            .filter(|outer| address(frame, outer + 8) == self.own_address());
         let Some(outer) = about else {
             return self.punt(buf, item);
         };
+        let unmatched = Verdict::Drop(DropReason::IcmpUnmatched, None);
+        let inner = outer + IPV6_LEN;
+        let to_service = Target::of(self.config, address(frame, inner + 24)).is_service();
+        if !self.is_inside(item.port) || !to_service {
+            return unmatched;
+        }
+        let Some(route) = self.config.route(address(frame, inner + 8)) else {
+            return unmatched;
+        };
         if !self.own.errors.take(self.now.mono_us) {
             self.note(MetadataNote::ErrorSuppressed);
-            return Verdict::Drop(DropReason::IcmpUnmatched, None);
+            return unmatched;
         }
         let own = self.own_address();
-        let out = icmp6::write_relayed(buf, &item.parsed, outer + IPV6_LEN, own)
-            .and_then(|to| self.config.route(to))
-            .and_then(|route| self.send_back(buf, route.next_hop.port, route.next_hop.mac));
-        match out {
-            Some(port) => {
-                self.note(MetadataNote::IcmpSent);
-                Verdict::Punt(PuntReason::Host, Some(port))
-            }
-            None => Verdict::Drop(DropReason::IcmpUnmatched, None),
+        if !icmp6::write_relayed(buf, &item.parsed, inner, own) {
+            return unmatched;
         }
+        self.note(MetadataNote::IcmpSent);
+        let out = self.send_back(buf, route.next_hop.port, route.next_hop.mac);
+        Verdict::Punt(PuntReason::TunnelError, out)
     }
 
     /// An ICMPv6 error to a service address is about a reply: it goes to the instance that sent it, which the flow of
     /// the quoted packet tells.
-    pub(crate) fn error_about_reply<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
+    pub(crate) fn error_about_reply<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        item: &mut Item,
+    ) -> Verdict {
         let unmatched = Verdict::Drop(DropReason::IcmpUnmatched, None);
         let Some(key) = self.quoted_flow(buf.data(), item) else {
             return unmatched;
@@ -119,12 +130,17 @@ impl Path<'_> {
         };
         let entry = self.own.flows.entry(flow);
         let (pin, class) = (entry.pin(), entry.class);
-        if let Pin::Instance(slot, incarnation) = pin
-            && !self.shared.live.alive(slot, incarnation)
-        {
-            return unmatched;
+        if !self.is_served(pin) {
+            return Verdict::Drop(DropReason::InstanceDead, None);
         }
-        self.forward_pinned(buf, item, pin, class, hash as u32)
+        if item.parsed.hop_limit <= 1 {
+            // No error about an error (RFC 4443 §2.4 (e)).
+            return Verdict::Drop(DropReason::HopLimit, None);
+        }
+        if let Err(reason) = self.boundary(buf, item) {
+            return Verdict::Drop(reason, None);
+        }
+        self.forward_pinned(buf, item, pin, class, hash)
     }
 
     /// The flow, as the client sends it, of the reply that an ICMPv6 error quotes.
@@ -132,13 +148,14 @@ impl Path<'_> {
         let at = icmp6::quoted(frame, &item.parsed)?;
         // The quoted packet is cut short as a rule: its length field would refuse it. Ports directly behind the fixed
         // header, or behind the one Destination Options header that replies may carry, are what is looked for.
+        let end = item.parsed.l3 as usize + item.parsed.ip_len as usize;
         let mut l4 = at + IPV6_LEN;
         let mut proto = byte(frame, at + 6);
         if proto == protocol::DEST_OPTIONS {
             proto = byte(frame, l4);
             l4 += (byte(frame, l4 + 1) as usize + 1) * 8;
         }
-        if !matches!(proto, protocol::TCP | protocol::UDP) || frame.len() < l4 + 4 {
+        if !matches!(proto, protocol::TCP | protocol::UDP) || end < l4 + 4 {
             return None;
         }
         Some(FlowKey {
@@ -159,22 +176,15 @@ impl Path<'_> {
     }
 }
 
-/// UDP over IPv6 must carry a checksum (RFC 8200 §8.1).
-fn udp_checksum_is_right(frame: &[u8], item: &Item) -> bool {
-    let from = item.parsed.l4 as usize;
-    let to = item.parsed.l3 as usize + item.parsed.ip_len as usize;
-    let (source, destination) = (item.parsed.source, item.parsed.final_destination);
-    frame.get(from..to).is_some_and(|payload| {
-        parse_nonzero(payload)
-            && crate::packet::bytes::upper_layer_checksum(
-                source,
-                destination,
-                parse::protocol::UDP,
-                payload,
-            ) == 0
+/// Whether the packet is one UDP datagram, whole and unharmed. Over IPv6 it must carry a checksum (RFC 8200 §8.1).
+fn is_whole_datagram(frame: &[u8], item: &Item) -> bool {
+    let parsed = &item.parsed;
+    let from = parsed.l4 as usize;
+    let to = parsed.l3 as usize + parsed.ip_len as usize;
+    let (source, destination) = (parsed.source, parsed.final_destination);
+    frame.get(from..to).is_some_and(|udp| {
+        be16(udp, 4) as usize == udp.len()
+            && be16(udp, 6) != 0
+            && upper_layer_checksum(source, destination, protocol::UDP, udp) == 0
     })
-}
-
-fn parse_nonzero(udp: &[u8]) -> bool {
-    crate::packet::bytes::be16(udp, 6) != 0
 }

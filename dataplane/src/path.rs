@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 
 use crate::aft::Aft;
 use crate::aft::residency::Overlay;
-use crate::config::{Config, Port, PortRole};
+use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
 use crate::flow::{FlowTable, Timeouts};
 use crate::id::{ClassIx, Now, PortIx, WorkerId};
@@ -16,7 +16,7 @@ use crate::message::{Shared, WorkerMsg};
 use crate::packet::PacketBuf;
 use crate::packet::encap::EthernetOut;
 use crate::packet::parse::Parsed;
-use crate::reply::learn::LoadOverlay;
+use crate::reply::overlay::LoadOverlay;
 use crate::request::admit::{Admit, ErrorBudget};
 use crate::request::replay_guard::ReplayGuard;
 use crate::request::score::Scratch;
@@ -25,6 +25,12 @@ use crate::verdict::MetadataNote;
 
 /// Frames that a burst has at the most.
 pub const BURST: usize = 32;
+
+/// Whether an address is of the link only (RFC 4291 §2.5.6): packets from or to it are not forwarded.
+#[inline]
+pub(crate) const fn is_link_local(address: u128) -> bool {
+    address >> 118 == 0xFE80 >> 6
+}
 
 /// What a packet's destination is to the AFR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +87,9 @@ impl Target {
     }
 }
 
+/// The bit of a flow's fingerprint that says what its bytes were worth.
+const USABLE: u64 = 1;
+
 /// Keyed fingerprint of option bytes: what "verified before" means for a flow.
 #[derive(Clone)]
 pub struct Fingerprint {
@@ -98,13 +107,27 @@ impl Fingerprint {
         }
     }
 
-    /// The fingerprint of `bytes`, never 0.
+    /// The fingerprint of `bytes`: 63 bits, never 0.
     #[inline]
     #[must_use]
     pub fn of(&self, bytes: &[u8]) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.per_hasher, &self.shared);
         hasher.write(bytes);
-        hasher.finish().max(1)
+        (hasher.finish() & !USABLE).max(USABLE << 1)
+    }
+
+    /// What a flow keeps of it: the fingerprint, and whether the bytes were worth acting on.
+    #[inline]
+    #[must_use]
+    pub const fn mark(print: u64, usable: bool) -> u64 {
+        if usable { print | USABLE } else { print }
+    }
+
+    /// The fingerprint in what a flow keeps, and whether its bytes were worth acting on.
+    #[inline]
+    #[must_use]
+    pub const fn read(mark: u64) -> (u64, bool) {
+        (mark & !USABLE, mark & USABLE != 0)
     }
 }
 
@@ -131,6 +154,8 @@ pub struct Own {
     pub admit: Admit,
     /// Rate control of originated errors.
     pub errors: ErrorBudget,
+    /// Rate control of errors handed to other workers.
+    pub handovers: ErrorBudget,
     /// Charged dispatches by (sender, session).
     pub replay: ReplayGuard,
     /// Memory that dispatch works in.
@@ -162,7 +187,7 @@ pub struct Path<'a> {
     pub own: &'a mut Own,
 }
 
-impl Path<'_> {
+impl<'a> Path<'a> {
     /// Counts a note.
     #[inline]
     pub(crate) fn note(&mut self, note: MetadataNote) {
@@ -171,8 +196,14 @@ impl Path<'_> {
 
     /// The configured port, if there is one of that number.
     #[inline]
-    pub(crate) fn port(&self, port: PortIx) -> Option<&Port> {
+    pub(crate) fn port(&self, port: PortIx) -> Option<&'a Port> {
         self.config.ports.get(usize::from(port.0))
+    }
+
+    /// The class of that number.
+    #[inline]
+    pub(crate) fn class(&self, class: ClassIx) -> Option<&'a Class> {
+        self.config.classes.get(usize::from(class.0))
     }
 
     /// Whether the port lies inside the trust domain.
@@ -198,8 +229,8 @@ impl Path<'_> {
         u128::from(self.config.router.address)
     }
 
-    /// Hands news to the control core. Where its ring is full they are counted, and what the worker's own overlay
-    /// knows of them ages there.
+    /// Hands news to the control core and says their position in the ring. Where it is full they are counted and have
+    /// the position of the message that comes next: what the worker's own overlay knows of them ages with that.
     #[inline]
     pub(crate) fn tell(&mut self, message: WorkerMsg) -> u64 {
         let told = self
@@ -209,10 +240,11 @@ impl Path<'_> {
             .is_some_and(|ring| ring.push(message).is_ok());
         if told {
             self.own.pushed += 1;
+            self.own.pushed
         } else {
             self.note(MetadataNote::ReportRingFull);
+            self.own.pushed + 1
         }
-        self.own.pushed
     }
 }
 
@@ -227,6 +259,16 @@ pub struct Item {
     pub port: PortIx,
     /// Hash of its flow, if it has one.
     pub hash: u64,
+}
+
+impl Item {
+    /// A place for a packet to be parsed into.
+    pub const NOTHING: Self = Self {
+        parsed: Parsed::NOTHING,
+        target: Target::Elsewhere,
+        port: PortIx(0),
+        hash: 0,
+    };
 }
 
 /// Where packets leave.

@@ -42,6 +42,7 @@ reasons! {
         Ipv6Version => "ipv6_version", "The IPv6 header's version is not 6.";
         Ipv6Length => "ipv6_length", "The IPv6 payload length exceeds the frame.";
         SourceInvalid => "source_invalid", "The source is multicast, unspecified or loopback.";
+        DestinationInvalid => "destination_invalid", "The destination is unspecified, loopback, link-local on another link, or a group.";
         ExtensionTruncated => "extension_truncated", "An extension header ends beyond the packet.";
         ExtensionsTooMany => "extensions_too_many", "More extension headers than the limit.";
         ExtensionsTooLong => "extensions_too_long", "The extension headers together are longer than the limit.";
@@ -74,6 +75,7 @@ reasons! {
         DecapSource => "decap_source", "A tunnelled packet whose outer source is no registered instance.";
         DecapInner => "decap_inner", "A tunnelled packet whose inner source is none of the service addresses.";
         DecapMalformed => "decap_malformed", "A packet for an own SID that holds no IPv6 packet.";
+        DecapCongestion => "decap_congestion", "Congestion marked on a tunnelled packet whose inner header cannot carry the mark (RFC 6040 section 4.2).";
         IcmpUnmatched => "icmp_unmatched", "An ICMPv6 error that quotes no flow of this AFR.";
         PuntUnavailable => "punt_unavailable", "For the AFR itself, not answered by it, and no punt port is configured.";
     }
@@ -85,6 +87,7 @@ reasons! {
         Report => "report", "A report datagram, consumed.";
         Neighbor => "neighbor", "A Neighbor Solicitation, answered.";
         Echo => "echo", "An Echo Request, answered.";
+        TunnelError => "tunnel_error", "An ICMPv6 error about an encapsulated packet, relayed to the packet's source.";
         Host => "host", "Handed to the punt port.";
     }
 }
@@ -106,7 +109,7 @@ reasons! {
     /// What was found about metadata, besides the drops.
     MetadataNote {
         RequestVerified => "request_verified", "A request's MAC was computed and found right.";
-        RequestUnchanged => "request_unchanged", "The request is the one already verified for the flow.";
+        RequestUnchanged => "request_unchanged", "The request is the one already verified for the flow: not verified again.";
         RequestChangedInvalid => "request_changed_invalid", "A changed request on an established flow that does not verify; the packet is forwarded.";
         Absent => "absent", "A new flow without metadata.";
         Ignored => "ignored", "Metadata from beyond the trust domain, left alone.";
@@ -138,7 +141,7 @@ reasons! {
         FlowCreated => "flow_created", "A flow pinned.";
         ResetSent => "reset_sent", "A TCP RST originated.";
         IcmpSent => "icmp_sent", "An ICMPv6 error originated.";
-        ErrorSuppressed => "error_suppressed", "A RST or ICMPv6 error not sent, for its rate limit.";
+        ErrorSuppressed => "error_suppressed", "A RST or ICMPv6 error not sent, or not handed to other workers, for its rate limit.";
         MssClamped => "mss_clamped", "A SYN whose MSS was lowered.";
     }
 }

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
 
 use crate::aft::Aft;
@@ -14,14 +13,14 @@ use crate::aft::residency::Overlay;
 use crate::config::OnDeath;
 use crate::counters::{Figure, LocalCounters};
 use crate::death;
-use crate::flow::{Aged, Cursor, FlowKey, FlowTable, Timeouts};
+use crate::flow::{Aged, Cursor, Fate, FlowKey, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
 use crate::message::{FlowScan, Shared, WorkerCommand};
-use crate::packet::icmp6::Error;
+use crate::packet::icmp6::{Error, kind::ECHO_REQUEST};
 use crate::packet::parse::{self, ParseError, Upper};
 use crate::packet::{PacketBuf, PacketPool};
-use crate::path::{BURST, Burst, Egress, Fingerprint, Item, Own, Path, Target};
-use crate::reply::learn::LoadOverlay;
+use crate::path::{BURST, Burst, Egress, Fingerprint, Item, Own, Path, Target, is_link_local};
+use crate::reply::overlay::LoadOverlay;
 use crate::request::admit::{Admit, ErrorBudget};
 use crate::request::replay_guard::ReplayGuard;
 use crate::request::score::Scratch;
@@ -43,6 +42,8 @@ pub struct Worker<P: PacketPool> {
     death: death::Watch,
     seen: Seen,
     scan: Option<FlowScanJob>,
+    /// Packets of the burst in work, between the stages.
+    items: Box<[Item; BURST]>,
 }
 
 /// Rings by which workers hand each other ICMPv6 errors about flows that are not theirs.
@@ -88,12 +89,6 @@ struct FlowScanJob {
     reply: Arc<ArrayQueue<FlowScan>>,
 }
 
-/// A packet between the stages.
-enum Stage {
-    Ready(Item),
-    Done(Verdict),
-}
-
 impl<P: PacketPool> Worker<P> {
     /// The worker called `id`. `seeds` are random per process: of the flow table, the fingerprints, and the bounded
     /// tables; every worker may have the same.
@@ -116,6 +111,7 @@ impl<P: PacketPool> Worker<P> {
             keys: SenderKeys::new(limits.sender_keys),
             admit: Admit::new(&config.admit, limits.classes, seeds[1]),
             errors: ErrorBudget::new(config.admit.errors_per_s),
+            handovers: ErrorBudget::new(config.admit.errors_per_s),
             replay: ReplayGuard::new(limits, &config.dispatch, seeds[2]),
             scratch: Scratch::new(slots, usize::from(limits.classes)),
             fingerprint: Fingerprint::new(seeds[3]),
@@ -134,6 +130,7 @@ impl<P: PacketPool> Worker<P> {
                 ..Seen::default()
             },
             scan: None,
+            items: Box::new([Item::NOTHING; BURST]),
         }
     }
 
@@ -166,13 +163,14 @@ impl<P: PacketPool> Worker<P> {
         if self.reader.refresh() {
             let aft = self.reader.get();
             let own = &mut self.own;
-            own.loads.retire(aft.consumed_of(own.id));
+            own.loads.retire(aft, own.id);
             own.counters.set(Figure::Epoch, self.reader.epoch());
             if aft.config.revision != self.seen.revision {
                 self.seen.revision = aft.config.revision;
                 own.timeouts = Timeouts::new(&aft.config.flows, &aft.config.dispatch);
                 own.admit.configure(&aft.config.admit);
                 own.errors.configure(aft.config.admit.errors_per_s);
+                own.handovers.configure(aft.config.admit.errors_per_s);
                 own.replay.configure(&aft.config.dispatch);
             }
         }
@@ -212,25 +210,27 @@ impl<P: PacketPool> Worker<P> {
             now,
             own: &mut self.own,
         };
-        let mut stages = ArrayVec::<Stage, BURST>::new();
-        for packet in packets.iter_mut() {
-            stages.push(path.classify(packet, port));
+        let items = &mut *self.items;
+        let mut verdicts = [None; BURST];
+        for ((packet, item), verdict) in packets.iter_mut().zip(&mut *items).zip(&mut verdicts) {
+            *verdict = path.classify(packet, port, item);
         }
-        for stage in &stages {
-            if let Stage::Ready(item) = stage
-                && item.target.is_service()
-            {
+        for (item, verdict) in items.iter().zip(&verdicts).take(packets.len()) {
+            if verdict.is_none() && item.target.is_service() {
                 path.own.flows.prefetch_entry(item.hash);
             }
         }
-        for (mut packet, stage) in packets.drain(..).zip(stages) {
-            let verdict = match stage {
-                Stage::Done(verdict) => verdict,
-                Stage::Ready(mut item) => path.take(&mut packet, &mut item),
-            };
-            if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None) && may_hand_over {
-                hand_over(&self.peers, path.own.id, port, &packet, pool);
-            }
+        for ((mut packet, item), verdict) in packets.drain(..).zip(items).zip(verdicts) {
+            let verdict = verdict.unwrap_or_else(|| {
+                let verdict = path.take(&mut packet, item);
+                if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None)
+                    && item.target.is_service()
+                    && may_hand_over
+                {
+                    path.hand_over(&self.peers, item, &packet, pool);
+                }
+                verdict
+            });
             path.dispose(verdict, packet, egress);
         }
     }
@@ -315,7 +315,7 @@ impl<P: PacketPool> Worker<P> {
         };
         let aft = self.reader.get();
         let config = &aft.config;
-        let live = &self.shared.live;
+        let (live, inflight) = (&self.shared.live, &self.shared.inflight);
         let Own {
             flows,
             errors,
@@ -332,7 +332,17 @@ impl<P: PacketPool> Worker<P> {
             cursor,
             MAX_STEPS,
             |entry| death::is_bereaved(entry, live) && resets(entry.class),
-            |entry| death::tell(entry, config, now, errors, counters, egress, pool),
+            |entry| {
+                if death::is_unanswered(entry) {
+                    death::release(aft, inflight, entry);
+                    return Fate::Forget;
+                }
+                if !death::tell(entry, config, now, errors, counters, egress, pool) {
+                    return Fate::Pause;
+                }
+                death::close(aft, inflight, entry);
+                Fate::Keep
+            },
         );
         self.death.go_on(next);
     }
@@ -382,8 +392,13 @@ impl<P: PacketPool> Worker<P> {
 impl Path<'_> {
     /// Parse and classify: what the packet is for, and where its flow is kept.
     #[inline]
-    fn classify<B: PacketBuf>(&mut self, packet: &mut B, port: PortIx) -> Stage {
-        let dropped = |reason| Stage::Done(Verdict::Drop(reason, None));
+    fn classify<B: PacketBuf>(
+        &mut self,
+        packet: &mut B,
+        port: PortIx,
+        item: &mut Item,
+    ) -> Option<Verdict> {
+        let dropped = |reason| Some(Verdict::Drop(reason, None));
         if !packet.is_contiguous() {
             return dropped(DropReason::FrameSegmented);
         }
@@ -396,38 +411,45 @@ impl Path<'_> {
             Err(error) => return dropped(error.reason),
         };
         // Groups are for everyone (the lowest bit of the first byte); else only the port's own address.
-        if frame[0] & 1 == 0 && frame.first_chunk::<6>() != Some(&configured.mac) {
+        let for_group = frame[0] & 1 != 0;
+        if !for_group && frame.first_chunk::<6>() != Some(&configured.mac) {
             return dropped(DropReason::MacForeign);
         }
-        match parse::ipv6(frame, l3, self.types()) {
-            Ok(parsed) => self.classified(parsed, port),
-            Err(error) => self.unparsable(packet, l3, port, error),
+        item.port = port;
+        match parse::ipv6_into(frame, l3, self.types(), &mut item.parsed) {
+            Ok(()) => self.classified(item, for_group),
+            Err(error) => Some(self.unparsable(packet, l3, port, error)),
         }
     }
 
     #[inline]
-    fn classified(&mut self, parsed: parse::Parsed, port: PortIx) -> Stage {
+    fn classified(&mut self, item: &mut Item, for_group: bool) -> Option<Verdict> {
+        let dropped = |reason| Some(Verdict::Drop(reason, None));
+        let parsed = &item.parsed;
+        let target = Target::of(self.config, parsed.destination);
+        // The unspecified source is for who has no address yet, and speaks to groups (RFC 4291 §2.5.2).
         let invalid = parsed.source >> 120 == 0xFF
             || parsed.source == 1
-            || (parsed.source == 0 && !matches!(parsed.upper, Upper::Icmp6 { .. }));
+            || (parsed.source == 0 && target != Target::Group);
         if invalid {
-            return Stage::Done(Verdict::Drop(DropReason::SourceInvalid, None));
+            return dropped(DropReason::SourceInvalid);
         }
-        let target = Target::of(self.config, parsed.destination);
-        let mut item = Item {
-            parsed,
-            target,
-            port,
-            hash: 0,
-        };
-        if parsed.foreign.is_some() {
-            self.note_foreign(&item);
+        if parsed.destination <= 1 {
+            return dropped(DropReason::DestinationInvalid);
         }
+        // A frame to everyone is not for the AFR to pass on: every router on the link would.
+        if for_group && target != Target::Group {
+            return dropped(DropReason::MacForeign);
+        }
+        item.target = target;
         if target.is_service() {
-            item.hash = self.own.flows.hash(&flow_key(&parsed));
+            item.hash = self.own.flows.hash(&flow_key(&item.parsed));
             self.own.flows.prefetch_bucket(item.hash);
         }
-        Stage::Ready(item)
+        if item.parsed.foreign.is_some() {
+            self.note_foreign(item);
+        }
+        None
     }
 
     /// A packet that does not parse is dropped; where RFC 8200 asks for it, with a Parameter Problem.
@@ -438,9 +460,9 @@ impl Path<'_> {
         l3: usize,
         port: PortIx,
         error: ParseError,
-    ) -> Stage {
+    ) -> Verdict {
         let Some(code) = error.parameter_problem else {
-            return Stage::Done(Verdict::Drop(error.reason, None));
+            return Verdict::Drop(error.reason, None);
         };
         let problem = Error::parameter_problem(code, error.offset);
         let item = Item {
@@ -449,7 +471,7 @@ impl Path<'_> {
             port,
             hash: 0,
         };
-        Stage::Done(self.answer_error(packet, &item, error.reason, problem))
+        self.answer_error(packet, &item, error.reason, problem)
     }
 
     /// Takes a packet its way.
@@ -474,11 +496,14 @@ impl Path<'_> {
     pub(crate) fn at_service<B: PacketBuf>(&mut self, packet: &mut B, item: &mut Item) -> Verdict {
         match item.parsed.upper {
             Upper::Icmp6 { kind: 0..=127 } => return self.error_about_reply(packet, item),
-            Upper::Icmp6 {
-                kind: crate::packet::icmp6::kind::ECHO_REQUEST,
-            } => return self.echo(packet, item),
+            Upper::Icmp6 { kind: ECHO_REQUEST } => return self.echo(packet, item),
+            // Neighbor Discovery and the like, which are for the link's routers, not for a service.
+            Upper::Icmp6 { .. } => return self.punt(packet, item),
             Upper::Fragment => return Verdict::Drop(DropReason::FragmentUnmatched, None),
             _ => {}
+        }
+        if is_link_local(item.parsed.source) {
+            return Verdict::Drop(DropReason::SourceInvalid, None);
         }
         if item.parsed.hop_limit <= 1 {
             return self.answer_error(packet, item, DropReason::HopLimit, Error::HOP_LIMIT);
@@ -492,6 +517,36 @@ impl Path<'_> {
         };
         let key = flow_key(&item.parsed);
         self.by_flow(packet, item, &key, boundary)
+    }
+
+    /// Copies an ICMPv6 error about a flow that may be another worker's to every other worker's inbox, as far as there is
+    /// room.
+    #[cold]
+    fn hand_over<P: PacketPool>(
+        &mut self,
+        peers: &Peers<P::Buf>,
+        item: &Item,
+        packet: &P::Buf,
+        pool: &mut P,
+    ) {
+        let own = usize::from(self.own.id.0);
+        for (at, inbox) in peers.inboxes.iter().enumerate() {
+            if at == own || inbox.is_full() {
+                continue;
+            }
+            if !self.own.handovers.take(self.now.mono_us) {
+                self.note(MetadataNote::ErrorSuppressed);
+                return;
+            }
+            let Some(mut copy) = pool.alloc() else {
+                return;
+            };
+            let len = packet.data().len();
+            if let Some(room) = copy.append(len) {
+                room.copy_from_slice(packet.data());
+                let _ = inbox.push((item.port, copy));
+            }
+        }
     }
 
     /// Counts the verdict and parts with the packet.
@@ -536,29 +591,5 @@ pub(crate) fn flow_key(parsed: &parse::Parsed) -> FlowKey {
         sport,
         dport,
         proto: parsed.protocol,
-    }
-}
-
-/// Copies a packet to every other worker's inbox, as far as there is room.
-#[cold]
-fn hand_over<P: PacketPool>(
-    peers: &Peers<P::Buf>,
-    own: WorkerId,
-    port: PortIx,
-    packet: &P::Buf,
-    pool: &mut P,
-) {
-    for (at, inbox) in peers.inboxes.iter().enumerate() {
-        if at == usize::from(own.0) || inbox.is_full() {
-            continue;
-        }
-        let Some(mut copy) = pool.alloc() else {
-            return;
-        };
-        let len = packet.data().len();
-        if let Some(room) = copy.append(len) {
-            room.copy_from_slice(packet.data());
-            let _ = inbox.push((port, copy));
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! ICMPv6 (RFC 4443) and Neighbor Discovery (RFC 4861): what the AFR says in its own name.
 
 use super::PacketBuf;
-use super::bytes::{address, array, be16, byte, put, upper_layer_checksum};
+use super::bytes::{address, array, be16, be32, byte, checksum_update, put, upper_layer_checksum};
 use super::parse::{ETHERNET_LEN, IPV6_LEN, Parsed, Upper, protocol};
 
 /// Message types.
@@ -107,36 +107,19 @@ pub fn may_answer(frame: &[u8], parsed: &Parsed, error: Error) -> bool {
 }
 
 /// Turns the packet in `buf`, whose IPv6 header is at `l3`, into the error about it, from `own` to its source, behind
-/// [`ETHERNET_LEN`] bytes that the caller fills. `false` where the buffer has no room.
+/// [`ETHERNET_LEN`] bytes that the caller fills: "as much of invoking packet as possible without the ICMPv6 packet
+/// exceeding the minimum IPv6 MTU". `false` where the buffer has no room.
 pub fn write_error<B: PacketBuf>(buf: &mut B, l3: usize, own: u128, error: Error) -> bool {
     const ADDED: usize = IPV6_LEN + 8;
-    let source = address(buf.data(), l3 + 8);
-    write_error_to(buf, l3, own, source, error, ADDED)
-}
-
-/// As [`write_error`], to `destination`.
-fn write_error_to<B: PacketBuf>(
-    buf: &mut B,
-    l3: usize,
-    own: u128,
-    destination: u128,
-    error: Error,
-    added: usize,
-) -> bool {
-    let quoted = buf.data().len().saturating_sub(l3).min(MIN_MTU - added);
-    // The quoted packet begins at l3; before it come ETHERNET_LEN + added bytes.
-    if !buf.truncate(l3 + quoted) || !buf.adj(l3) || buf.prepend(ETHERNET_LEN + added).is_none() {
+    let destination = address(buf.data(), l3 + 8);
+    let quoted = buf.data().len().saturating_sub(l3).min(MIN_MTU - ADDED);
+    // The quoted packet begins at l3; before it come ETHERNET_LEN + ADDED bytes.
+    if !buf.truncate(l3 + quoted) || !buf.adj(l3) || buf.prepend(ETHERNET_LEN + ADDED).is_none() {
         return false;
     }
     let data = buf.data_mut();
-    write_header(
-        data,
-        own,
-        destination,
-        protocol::ICMP6,
-        (8 + quoted) as u16,
-        255,
-    );
+    let len = (8 + quoted) as u16;
+    write_header(data, own, destination, protocol::ICMP6, len, 255);
     let l4 = ETHERNET_LEN + IPV6_LEN;
     put(data, l4, &[error.kind, error.code, 0, 0]);
     put(data, l4 + 4, &error.parameter.to_be_bytes());
@@ -163,7 +146,8 @@ fn checksum(data: &mut [u8], source: u128, destination: u128) {
 }
 
 /// Turns an Echo Request into its reply, in place, from the address it was sent to, behind [`ETHERNET_LEN`] bytes that
-/// the caller fills. Extension headers go. `false` where the packet is no Echo Request.
+/// the caller fills. Extension headers go. `false` where the packet is no Echo Request. Its checksum is carried on, so
+/// that a request that was harmed on the way gives a reply that is refused.
 pub fn write_echo_reply<B: PacketBuf>(buf: &mut B, parsed: &Parsed) -> bool {
     let l4 = parsed.l4 as usize;
     let len = parsed.l3 as usize + parsed.ip_len as usize - l4;
@@ -183,8 +167,11 @@ pub fn write_echo_reply<B: PacketBuf>(buf: &mut B, parsed: &Parsed) -> bool {
         len as u16,
         64,
     );
-    put(data, ETHERNET_LEN + IPV6_LEN, &[kind::ECHO_REPLY]);
-    checksum(data, parsed.destination, parsed.source);
+    let l4 = ETHERNET_LEN + IPV6_LEN;
+    put(data, l4, &[kind::ECHO_REPLY]);
+    let [request, reply] = [kind::ECHO_REQUEST, kind::ECHO_REPLY].map(|kind| u16::from(kind) << 8);
+    let sum = checksum_update(be16(data, l4 + 2), request, reply);
+    put(data, l4 + 2, &sum.to_be_bytes());
     true
 }
 
@@ -200,8 +187,21 @@ pub fn solicited(frame: &[u8], parsed: &Parsed) -> Option<u128> {
         && parsed.hop_limit == 255
         && l4 == parsed.l3 as usize + IPV6_LEN
         && payload[8] != 0xFF
-        && upper_layer_checksum(parsed.source, parsed.destination, protocol::ICMP6, payload) == 0;
+        && upper_layer_checksum(parsed.source, parsed.destination, protocol::ICMP6, payload) == 0
+        && options_are_whole(&payload[24..]);
     valid.then(|| address(payload, 8))
+}
+
+/// "All included options have a length that is greater than zero."
+fn options_are_whole(mut options: &[u8]) -> bool {
+    while !options.is_empty() {
+        let len = byte(options, 1) as usize * 8;
+        match options.get(len..) {
+            Some(rest) if len != 0 => options = rest,
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// Turns a Neighbor Solicitation for `target` into the advertisement of `mac` (RFC 4861 §7.2.4), behind
@@ -255,28 +255,23 @@ pub fn quoted(frame: &[u8], parsed: &Parsed) -> Option<usize> {
 
 /// Turns an ICMPv6 error about an encapsulated packet into one about the packet inside, to that packet's source
 /// (RFC 2473 §8.1): a Packet Too Big less the outer header, anything else as address unreachable. `inner` is the
-/// offset of the quoted inner packet. Returns the destination, or `None` where nothing can be said.
-pub fn write_relayed<B: PacketBuf>(
-    buf: &mut B,
-    parsed: &Parsed,
-    inner: usize,
-    own: u128,
-) -> Option<u128> {
-    const ADDED: usize = IPV6_LEN + 8;
+/// offset of the quoted inner packet. `false` where nothing may be said: that packet is cut short, or an error itself, or
+/// of no single source.
+pub fn write_relayed<B: PacketBuf>(buf: &mut B, parsed: &Parsed, inner: usize, own: u128) -> bool {
     let end = parsed.l3 as usize + parsed.ip_len as usize;
-    if end < inner + IPV6_LEN {
-        return None;
+    let data = buf.data();
+    let destination = address(data, inner + 8);
+    let about_error =
+        byte(data, inner + 6) == protocol::ICMP6 && byte(data, inner + IPV6_LEN) < 128;
+    if end <= inner + IPV6_LEN || about_error || destination >> 120 == 0xFF || destination <= 1 {
+        return false;
     }
-    let destination = address(buf.data(), inner + 8);
     let l4 = parsed.l4 as usize;
-    let error = if byte(buf.data(), l4) == kind::TOO_BIG {
-        let mtu = u32::from(be16(buf.data(), l4 + 6)).saturating_sub(IPV6_LEN as u32);
-        Error::too_big(mtu.max(MIN_MTU as u32) as u16)
+    let error = if byte(data, l4) == kind::TOO_BIG {
+        let mtu = be32(data, l4 + 4).saturating_sub(IPV6_LEN as u32);
+        Error::too_big(mtu.clamp(MIN_MTU as u32, u32::from(u16::MAX)) as u16)
     } else {
         Error::ADDRESS
     };
-    if !buf.truncate(end) || !write_error_to(buf, inner, own, destination, error, ADDED) {
-        return None;
-    }
-    Some(destination)
+    buf.truncate(end) && write_error(buf, inner, own, error)
 }

@@ -170,7 +170,7 @@ pub struct Parsed {
     pub source: u128,
     /// Destination as in the IPv6 header.
     pub destination: u128,
-    /// Final destination: Segment List\[0\] of an SRH, else `destination`.
+    /// Final destination: Segment List\[0\] of an SRH with segments left, else `destination`.
     pub final_destination: u128,
     /// Upper layer.
     pub upper: Upper,
@@ -180,8 +180,32 @@ pub struct Parsed {
     pub request: Option<Found>,
     /// The StateReport, if any.
     pub report: Option<Found>,
-    /// An option of our type that is not ours or not of a known version or kind.
+    /// An option of our type that is not ours or not of a known version or kind; of several, one that is ours.
     pub foreign: Option<Foreign>,
+    /// Where an object of ours is whose version or kind is not known.
+    pub unknown: Option<Found>,
+}
+
+impl Parsed {
+    /// A place for [`ipv6_into`] to write to.
+    pub const NOTHING: Self = Self {
+        l3: 0,
+        l4: 0,
+        announced_at: 0,
+        ip_len: 0,
+        protocol: protocol::NONE,
+        hop_limit: 0,
+        authenticated: false,
+        source: 0,
+        destination: 0,
+        final_destination: 0,
+        upper: Upper::Other,
+        routing: None,
+        request: None,
+        report: None,
+        foreign: None,
+        unknown: None,
+    };
 }
 
 /// Metadata that is not usable as it stands, told from its first bytes.
@@ -250,6 +274,24 @@ pub fn ethernet(frame: &[u8], vlan: Option<u16>) -> Result<usize, ParseError> {
 /// A [`ParseError`] with the reason and the byte.
 #[inline]
 pub fn ipv6(frame: &[u8], l3: usize, types: Types) -> Result<Parsed, ParseError> {
+    let mut parsed = Parsed::NOTHING;
+    ipv6_into(frame, l3, types, &mut parsed)?;
+    Ok(parsed)
+}
+
+/// As [`ipv6`], into `parsed`, which holds anything after an error. In place, because a worker's burst of results is not
+/// worth copying.
+///
+/// # Errors
+///
+/// As [`ipv6`].
+#[inline]
+pub fn ipv6_into(
+    frame: &[u8],
+    l3: usize,
+    types: Types,
+    parsed: &mut Parsed,
+) -> Result<(), ParseError> {
     let Some(packet) = frame.get(l3..).filter(|p| p.len() >= IPV6_LEN) else {
         return Err(fail(DropReason::FrameTruncated, frame.len()));
     };
@@ -263,25 +305,18 @@ pub fn ipv6(frame: &[u8], l3: usize, types: Types) -> Result<Parsed, ParseError>
     if frame.len() > usize::from(u16::MAX) {
         return Err(fail(DropReason::Ipv6Length, 4));
     }
-    let source = address(packet, 8);
-    let destination = address(packet, 24);
-    let parsed = Parsed {
-        l3: l3 as u16,
-        l4: (l3 + IPV6_LEN) as u16,
-        announced_at: (l3 + 6) as u16,
-        ip_len: ip_len as u16,
-        protocol: packet[6],
-        hop_limit: packet[7],
-        authenticated: false,
-        source,
-        destination,
-        final_destination: destination,
-        upper: Upper::Other,
-        routing: None,
-        request: None,
-        report: None,
-        foreign: None,
-    };
+    parsed.l3 = l3 as u16;
+    parsed.ip_len = ip_len as u16;
+    parsed.hop_limit = packet[7];
+    parsed.authenticated = false;
+    parsed.source = address(packet, 8);
+    parsed.destination = address(packet, 24);
+    parsed.final_destination = parsed.destination;
+    parsed.routing = None;
+    parsed.request = None;
+    parsed.report = None;
+    parsed.foreign = None;
+    parsed.unknown = None;
     Walk {
         packet,
         l3,
@@ -313,6 +348,7 @@ pub fn header_only(frame: &[u8], l3: usize) -> Parsed {
         request: None,
         report: None,
         foreign: None,
+        unknown: None,
     }
 }
 
@@ -320,15 +356,15 @@ struct Walk<'a> {
     packet: &'a [u8],
     l3: usize,
     types: Types,
-    parsed: Parsed,
+    parsed: &'a mut Parsed,
 }
 
 impl Walk<'_> {
     #[inline]
-    fn run(mut self) -> Result<Parsed, ParseError> {
+    fn run(mut self) -> Result<(), ParseError> {
         let mut at = IPV6_LEN;
         let mut announced = 6;
-        let mut next = self.parsed.protocol;
+        let mut next = self.packet[6];
         let mut headers = 0;
         let mut fragment = false;
         loop {
@@ -387,7 +423,7 @@ impl Walk<'_> {
         } else {
             upper(self.packet, next, at)?
         };
-        Ok(self.parsed)
+        Ok(())
     }
 
     /// The length of the header at `at`, whose second byte counts `unit`s beyond the first `first`.
@@ -443,7 +479,8 @@ impl Walk<'_> {
         if kind != 4 {
             return Ok(());
         }
-        // SRH (RFC 8754 §2): last entry, flags, tag, segment list, TLVs.
+        // SRH (RFC 8754 §2): last entry, flags, tag, segment list, TLVs. A reduced list lacks the segment that the
+        // destination was at first, so there may be one more left than there are entries (§4.1.1).
         let list = 16 * (self.packet[at + 4] as usize + 1);
         if 8 + list > len || segments_left as usize > list / 16 {
             return Err(ParseError {
@@ -451,7 +488,10 @@ impl Walk<'_> {
                 ..fail(DropReason::RoutingHeader, at + 3)
             });
         }
-        self.parsed.final_destination = address(self.packet, at + 8);
+        // Without segments left the packet is where it was going, whatever the list says.
+        if segments_left != 0 {
+            self.parsed.final_destination = address(self.packet, at + 8);
+        }
         let first = at + 8 + list;
         for tlv in Tlvs::new(&self.packet[first..at + len]) {
             let tlv = tlv.map_err(|error| fault(error, first))?;
@@ -475,15 +515,11 @@ impl Walk<'_> {
     ) -> Result<(), ParseError> {
         let head = be32(self.packet, at);
         if len < 2 || (head >> 16) as u16 != EXID {
-            self.parsed.foreign = Some(Foreign::NotOurs);
+            self.parsed.foreign.get_or_insert(Foreign::NotOurs);
             return Ok(());
         }
         if len < afr_wire::HEAD_LEN {
             return Err(fail(DropReason::MetadataMalformed, at));
-        }
-        if (head >> 12) & 0xF != 1 {
-            self.parsed.foreign = Some(Foreign::Version);
-            return Ok(());
         }
         let found = Found {
             at: (self.l3 + at) as u16,
@@ -492,11 +528,17 @@ impl Walk<'_> {
             announced_at: (self.l3 + announced) as u16,
             carrier,
         };
+        if (head >> 12) & 0xF != u32::from(afr_wire::VERSION) {
+            self.parsed.foreign = Some(Foreign::Version);
+            self.parsed.unknown = Some(found);
+            return Ok(());
+        }
         let place = match (head >> 8) & 0xF {
             1 => &mut self.parsed.request,
             2 => &mut self.parsed.report,
             _ => {
                 self.parsed.foreign = Some(Foreign::Kind);
+                self.parsed.unknown = Some(found);
                 return Ok(());
             }
         };

@@ -1,5 +1,6 @@
-//! Removing metadata from a packet: the whole extension header where nothing else is in it, else the option turned
-//! into padding. Transport checksums stay valid either way, for extension headers do not enter them (RFC 8200 §8.1).
+//! Removing metadata from a packet: the whole extension header where nothing else is in it, else what the option or TLV
+//! says is overwritten with zeros, which no experiment has for its identifier (padding would be too long for
+//! receivers). Transport checksums stay valid either way, for extension headers do not enter them (RFC 8200 §8.1).
 
 use super::PacketBuf;
 use super::bytes::{be16, put};
@@ -8,7 +9,7 @@ use super::parse::{Carrier, Found, Parsed};
 /// What became of the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stripped {
-    /// The header went; the packet is so many bytes shorter and its `l3` so many bytes further on.
+    /// The header went; the packet is so many bytes shorter, its IPv6 header as far from the frame's start as before.
     Header(usize),
     /// The bytes were overwritten; the packet is as long as before.
     Blanked,

@@ -3,7 +3,8 @@
 //!
 //! Decapsulation is no open door: only from inside ports, from a registered instance, with an inner source among the
 //! service addresses. Exits: routed onward, or [`DropReason::DecapOutside`], [`DropReason::DecapSource`],
-//! [`DropReason::DecapInner`], [`DropReason::DecapMalformed`], [`DropReason::RoutingHeader`].
+//! [`DropReason::DecapInner`], [`DropReason::DecapMalformed`], [`DropReason::DecapCongestion`],
+//! [`DropReason::RoutingHeader`].
 
 use afr_wire::Place;
 
@@ -39,13 +40,19 @@ impl Path<'_> {
             || Target::of(self.config, source).is_service()
     }
 
-    /// Where a packet goes that was in a tunnel or had the AFR as a segment: to a service of ours, or routed.
+    /// Where a packet goes that was in a tunnel or had the AFR as a segment: to a service of ours, to the AFR itself, or
+    /// routed. Another own SID is no way to go on: nothing has the AFR twice.
     fn onward<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item) -> Verdict {
-        if item.target.is_service() {
-            item.hash = self.own.flows.hash(&flow_key(&item.parsed));
-            return self.at_service(buf, item);
+        item.target = Target::of(self.config, item.parsed.destination);
+        match item.target {
+            Target::Service(_) | Target::Generic | Target::UnknownClass => {
+                item.hash = self.own.flows.hash(&flow_key(&item.parsed));
+                self.at_service(buf, item)
+            }
+            Target::Own => self.at_host(buf, item),
+            Target::Sid => Verdict::Drop(DropReason::DecapMalformed, None),
+            Target::Group | Target::Elsewhere => self.deliver(buf, item),
         }
-        self.deliver(buf, item)
     }
 
     fn decapsulate<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item) -> Verdict {
@@ -59,8 +66,13 @@ impl Path<'_> {
         {
             return Verdict::Drop(DropReason::DecapSource, None);
         }
-        let outer_class = traffic_class(be32(buf.data(), item.parsed.l3 as usize));
+        let (l3, ip_len) = (item.parsed.l3 as usize, item.parsed.ip_len as usize);
+        let outer_class = traffic_class(be32(buf.data(), l3));
         let inner_at = item.parsed.l4 as usize;
+        // Padding of the frame is no part of the inner packet.
+        if !buf.truncate(l3 + ip_len) {
+            return Verdict::Drop(DropReason::DecapMalformed, None);
+        }
         let inner = match parse::ipv6(buf.data(), inner_at, self.types()) {
             Ok(inner) => inner,
             Err(error) => {
@@ -79,13 +91,11 @@ impl Path<'_> {
         }
         let inner_class = traffic_class(be32(buf.data(), inner_at));
         let Some(ecn) = decapsulated_ecn(inner_class, outer_class) else {
-            // RFC 6040 §4.2: CE arrived over a packet that cannot carry it.
-            return Verdict::Drop(DropReason::DecapMalformed, None);
+            return Verdict::Drop(DropReason::DecapCongestion, None);
         };
         if ecn != inner_class & 3 {
             set_ecn(buf.data_mut(), inner_at, ecn);
         }
-        item.target = Target::of(self.config, inner.final_destination);
         item.parsed = inner;
         self.onward(buf, item)
     }
@@ -113,7 +123,6 @@ impl Path<'_> {
         }
         match parse::ipv6(buf.data(), l3, self.types()) {
             Ok(parsed) => {
-                item.target = Target::of(self.config, parsed.final_destination);
                 item.parsed = parsed;
                 self.onward(buf, item)
             }

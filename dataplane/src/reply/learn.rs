@@ -6,7 +6,7 @@
 use afr_wire::{KeyId, Object, Place, ReportFlags, ReportView, Role};
 use arrayvec::ArrayVec;
 
-use crate::aft::bitmap::Bitmap;
+use super::overlay::Learned;
 use crate::aft::residency::Said;
 use crate::aft::{Load, ReportOrder, SigKey};
 use crate::id::Slot;
@@ -14,99 +14,6 @@ use crate::message::{EVENTS_PER_MESSAGE, KvEvent, WorkerMsg};
 use crate::path::Path;
 use crate::request::verify::valid_key;
 use crate::verdict::MetadataNote;
-
-/// Loads that a worker learned and its generation does not include yet, and the order of the last report of each
-/// instance that this worker has seen.
-#[derive(Debug)]
-pub struct LoadOverlay {
-    active: Bitmap,
-    loads: Vec<(u64, Load)>,
-    seen: Vec<ReportOrder>,
-    consumed: u64,
-}
-
-impl LoadOverlay {
-    /// For so many slots.
-    #[must_use]
-    pub fn new(slots: usize) -> Self {
-        const NOTHING: Load = Load {
-            order: ReportOrder {
-                boot_epoch: 0,
-                seq: 0,
-            },
-            queue_depth: 0,
-            running: 0,
-            pending_tokens: 0,
-            prefill_rate_tokens_s: 0,
-            kv_used: 0,
-            load_class: 0,
-            draining: false,
-            refusing: false,
-            base_tokens: 0,
-            received_us: 0,
-        };
-        Self {
-            active: Bitmap::new(slots),
-            loads: vec![(0, NOTHING); slots],
-            seen: vec![ReportOrder::default(); slots],
-            consumed: 0,
-        }
-    }
-
-    /// The load of `slot` where it is newer than the generation's.
-    #[inline]
-    #[must_use]
-    pub fn newer(&self, slot: Slot) -> Option<&Load> {
-        if self.active.test(slot) {
-            self.loads.get(slot.index()).map(|(_, load)| load)
-        } else {
-            None
-        }
-    }
-
-    /// Retires what a generation includes that has consumed the worker's ring up to `position`.
-    pub fn retire(&mut self, position: u64) {
-        if position == self.consumed {
-            return;
-        }
-        self.consumed = position;
-        for word_at in 0..self.active.words().len() {
-            let mut word = self.active.words()[word_at];
-            let mut left = word;
-            while left != 0 {
-                let bit = left.trailing_zeros();
-                left &= left - 1;
-                let told = self.loads.get(word_at * 64 + bit as usize);
-                if told.is_none_or(|(at, _)| *at <= position) {
-                    word &= !(1 << bit);
-                }
-            }
-            self.active.set_word(word_at, word);
-        }
-    }
-
-    fn enter(&mut self, slot: Slot, position: u64, load: Load) {
-        if let Some(place) = self.loads.get_mut(slot.index()) {
-            *place = (position, load);
-            self.active.set(slot);
-        }
-        if let Some(seen) = self.seen.get_mut(slot.index()) {
-            *seen = load.order;
-        }
-    }
-
-    /// The slot has another tenant: what is known of the former is void.
-    pub fn forget(&mut self, slot: Slot) {
-        self.active.clear(slot);
-        if let Some(seen) = self.seen.get_mut(slot.index()) {
-            *seen = ReportOrder::default();
-        }
-    }
-
-    fn last(&self, slot: Slot) -> ReportOrder {
-        self.seen.get(slot.index()).copied().unwrap_or_default()
-    }
-}
 
 impl Path<'_> {
     /// Takes the report in `bytes` that arrived from inside the trust domain.
@@ -127,13 +34,13 @@ impl Path<'_> {
             boot_epoch: view.boot_epoch(),
             seq: view.seq(),
         };
-        let known = self.own.loads.last(slot).max(
-            self.aft
-                .order
-                .get(slot.index())
-                .copied()
-                .unwrap_or_default(),
-        );
+        let published = self.aft.order.get(slot.index()).copied();
+        let tenant = self.aft.incarnation(slot);
+        let known = self
+            .own
+            .loads
+            .last(slot, tenant)
+            .max(published.unwrap_or_default());
         if order == known {
             return MetadataNote::ReportSame;
         }
@@ -202,7 +109,15 @@ impl Path<'_> {
             cache_generation: view.cache_generation(),
             refusals: view.refusals().take(4).collect(),
         });
-        self.own.loads.enter(slot, position, load);
+        let tenant = self.aft.incarnation(slot);
+        self.own.loads.enter(
+            slot,
+            Learned {
+                position,
+                tenant,
+                load,
+            },
+        );
         let mut batch = ArrayVec::<KvEvent, EVENTS_PER_MESSAGE>::new();
         for event in view.events() {
             batch.push(KvEvent {

@@ -3,5 +3,6 @@
 //! [`decap`] ─ [`learn`] (verify report) ─ strip ─ [`route`]
 
 pub mod decap;
+pub mod overlay;
 pub mod learn;
 pub mod route;

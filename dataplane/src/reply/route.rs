@@ -1,8 +1,8 @@
 //! The reply's last stretch: read what rides in it where that is configured, strip every trace of metadata before the
 //! trust domain ends, and send it to the next hop.
 //!
-//! Exits: forwarded; [`DropReason::TransitOutside`], [`DropReason::HopLimit`], [`DropReason::NoRoute`],
-//! [`DropReason::PacketTooBig`], [`DropReason::NoHeadroom`].
+//! Exits: forwarded; [`DropReason::TransitOutside`], [`DropReason::SourceInvalid`], [`DropReason::DestinationInvalid`],
+//! [`DropReason::HopLimit`], [`DropReason::NoRoute`], [`DropReason::PacketTooBig`], [`DropReason::NoHeadroom`].
 
 use afr_wire::Place;
 
@@ -11,7 +11,8 @@ use crate::counters::Figure;
 use crate::packet::PacketBuf;
 use crate::packet::encap::{decrement_hop_limit, readdress};
 use crate::packet::icmp6::Error;
-use crate::path::{Item, Path, Target};
+use crate::packet::tcp;
+use crate::path::{Item, Path, Target, is_link_local};
 use crate::verdict::{DropReason, MetadataNote, Verdict};
 
 impl Path<'_> {
@@ -25,10 +26,17 @@ impl Path<'_> {
 
     /// Routes the packet whose offsets `item` holds, from inside the trust domain.
     pub(crate) fn deliver<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item) -> Verdict {
+        if is_link_local(item.parsed.source) {
+            return Verdict::Drop(DropReason::SourceInvalid, None);
+        }
+        if is_link_local(item.parsed.destination) || item.target == Target::Group {
+            return Verdict::Drop(DropReason::DestinationInvalid, None);
+        }
+        let of_service = Target::of(self.config, item.parsed.source).is_service();
         if let Some(found) = item.parsed.report
             && self.config.router.transit
         {
-            if Target::of(self.config, item.parsed.source).is_service() {
+            if of_service {
                 self.learn(found.of(buf.data()), Place::InBand);
             } else {
                 self.note(MetadataNote::ReportOutside);
@@ -52,6 +60,13 @@ impl Path<'_> {
             return self.answer_error(buf, item, DropReason::PacketTooBig, Error::too_big(mtu));
         }
         decrement_hop_limit(buf.data_mut(), l3);
+        // What an instance says it can take goes through the tunnel to it.
+        if of_service
+            && let Some(limit) = self.config.router.mss_clamp
+            && tcp::clamp_mss(buf.data_mut(), &item.parsed, limit)
+        {
+            self.note(MetadataNote::MssClamped);
+        }
         let ethernet = self.ethernet(next_hop.port, next_hop.mac);
         if !readdress(buf, l3, ip_len, &ethernet) {
             return Verdict::Drop(DropReason::NoHeadroom, None);

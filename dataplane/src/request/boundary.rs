@@ -31,7 +31,8 @@ impl Path<'_> {
         buf: &mut B,
         item: &mut Item,
     ) -> Result<Boundary, DropReason> {
-        if item.parsed.request.is_none() && item.parsed.report.is_none() {
+        let parsed = &item.parsed;
+        if parsed.request.is_none() && parsed.report.is_none() && parsed.unknown.is_none() {
             return Ok(Boundary::Plain);
         }
         let Some(port) = self.port(item.port) else {
@@ -61,16 +62,15 @@ impl Path<'_> {
         }
     }
 
-    /// Removes every metadata object from the packet and brings `parsed` up to date. What is under AH stays, and is
-    /// forgotten all the same.
+    /// Removes every metadata object from the packet, those of versions and kinds to come as well, and brings `parsed`
+    /// up to date. What is under AH stays, and is forgotten all the same.
     pub(crate) fn strip_all<B: PacketBuf>(&mut self, buf: &mut B, parsed: &mut Parsed) {
         let types = self.types();
-        while let Some(found) = parsed.request.or(parsed.report) {
-            let is_report = parsed.request.is_none();
+        while let Some(found) = parsed.request.or(parsed.report).or(parsed.unknown) {
+            let is_report = parsed.request.is_none() && parsed.report.is_some();
             let stripped = strip(buf, parsed, &found);
             if stripped == Stripped::Authenticated {
-                parsed.request = None;
-                parsed.report = None;
+                (parsed.request, parsed.report, parsed.unknown) = (None, None, None);
                 return;
             }
             self.note(if is_report {

@@ -7,24 +7,25 @@
 use afr_wire::{PolicyScope, Prefix, RequestFlags};
 
 use super::admit::Admission;
-use super::boundary::Boundary;
+use super::choose::{Choice, Chooser};
 use super::matching::{Need, candidates};
-use super::policy::{self, Task};
-use super::score::View;
+use super::policy::Task;
+use super::score::{View, reused_tokens};
 use super::verify::{Usable, Verified};
 use crate::aft::SigKey;
 use crate::aft::maglev::Maglev;
 use crate::aft::residency::Said;
-use crate::config::{Class, PlainDispatch, PolicyKind, Saturation};
+use crate::config::{Class, PlainDispatch, Saturation};
 use crate::counters::Figure;
 use crate::death;
-use crate::flow::{FlowEntry, FlowKey, Pin};
+use crate::flow::{FlowEntry, FlowKey, FlowState, Pin};
 use crate::id::{ClassIx, Incarnation, Slot};
 use crate::message::WorkerMsg;
 use crate::packet::PacketBuf;
-use crate::packet::parse::Upper;
+use crate::packet::bytes::be32;
+use crate::packet::parse::{Found, Upper};
 use crate::packet::tcp::flag;
-use crate::path::{Item, Path, Target};
+use crate::path::{Fingerprint, Item, Path, Target};
 use crate::verdict::{DispatchReason, DropReason, MetadataNote, Verdict};
 
 /// Where a new flow goes, and at what charge.
@@ -36,6 +37,16 @@ struct Placement {
     charge: u32,
 }
 
+/// Whether the packet begins something: it is a TCP segment with SYN alone, or no TCP segment at all.
+#[inline]
+pub(super) fn opens(item: &Item) -> bool {
+    const CONTROL: u8 = flag::SYN | flag::ACK | flag::RST | flag::FIN;
+    match item.parsed.upper {
+        Upper::Tcp { flags, .. } => flags & CONTROL == flag::SYN,
+        _ => true,
+    }
+}
+
 impl Path<'_> {
     /// Places the packet's flow and forwards the packet.
     pub(crate) fn new_flow<B: PacketBuf>(
@@ -43,17 +54,22 @@ impl Path<'_> {
         buf: &mut B,
         item: &Item,
         key: &FlowKey,
-        boundary: Boundary,
+        found: Option<Found>,
     ) -> Verdict {
-        let tcp_flags = match item.parsed.upper {
-            Upper::Tcp { flags, .. } => Some(flags),
-            _ => None,
-        };
-        let opens = tcp_flags.is_none_or(|flags| flags & (flag::SYN | flag::ACK) == flag::SYN);
-        let usable = match self.usable(buf, item, boundary, opens) {
-            Ok(usable) => usable,
-            Err(reason) => return Verdict::Drop(reason, None),
-        };
+        match self.usable(buf, item, found) {
+            Ok(usable) => self.dispatch(buf, item, key, usable),
+            Err(reason) => Verdict::Drop(reason, None),
+        }
+    }
+
+    /// The same once it is known what of its request may be acted on.
+    pub(crate) fn dispatch<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        item: &Item,
+        key: &FlowKey,
+        usable: Option<Usable>,
+    ) -> Verdict {
         let class = match class_of(self, item.target, usable.as_ref()) {
             Ok(class) => class,
             Err(DropReason::ClassContradicts) => {
@@ -64,50 +80,46 @@ impl Path<'_> {
         if let Err(reason) = self.admit_new(item, class) {
             return self.refuse(buf, item, reason);
         }
-        let seed = &self.config.maglev_seed;
-        let flow_hash =
-            Maglev::flow_hash(seed, &key.src, &key.dst, key.proto, key.sport, key.dport);
         let usable = usable.filter(|usable| self.may_charge(item, usable));
-        let placed = match &usable {
-            Some(usable) => self.place(class, usable, flow_hash),
-            None if opens => self.place_plain(class, flow_hash),
-            None => self.place_by_maglev(class, flow_hash),
+        let flow_hash = self.shared_hash(key);
+        let placed = match self.class(class) {
+            None => Err(DropReason::ClassUnknown),
+            Some(_) if !opens(item) => self.place_by_maglev(class, flow_hash, false),
+            Some(settings) if usable.is_some() || settings.plain == PlainDispatch::Load => {
+                self.place(class, settings, usable.as_ref(), flow_hash)
+            }
+            Some(_) => self.place_by_maglev(class, flow_hash, true),
         };
         let placement = match placed {
             Ok(placement) => placement,
             Err(reason) => return self.refuse(buf, item, reason),
         };
         self.remember(class, &placement, usable.as_ref());
-        let each_anew = usable.as_ref().is_some_and(|usable| {
-            tcp_flags.is_none() && usable.flags.contains(RequestFlags::NEW_TASK)
-        });
-        // A reset or FIN without a flow ends something; there is nothing to remember.
-        let ends = tcp_flags.is_some_and(|flags| flags & (flag::RST | flag::FIN) != 0);
-        if each_anew || ends {
+        let datagram = !matches!(item.parsed.upper, Upper::Tcp { .. });
+        let each_anew = datagram
+            && usable
+                .as_ref()
+                .is_some_and(|usable| usable.flags.contains(RequestFlags::NEW_TASK));
+        if each_anew || ends(item) {
             self.commit_at_once(&placement);
         } else {
             self.pin(buf, item, key, class, &placement, usable.is_some());
         }
-        self.forward_pinned(buf, item, placement.pin, class, flow_hash as u32)
+        self.forward_pinned(buf, item, placement.pin, class, item.hash)
     }
 
     /// The request of the packet, if there is one that may be acted on.
-    fn usable<B: PacketBuf>(
+    pub(crate) fn usable<B: PacketBuf>(
         &mut self,
         buf: &B,
         item: &Item,
-        boundary: Boundary,
-        opens: bool,
+        found: Option<Found>,
     ) -> Result<Option<Usable>, DropReason> {
-        let found = item
-            .parsed
-            .request
-            .filter(|_| boundary == Boundary::Trusted);
         let Some(found) = found else {
             self.note(MetadataNote::Absent);
             return Ok(None);
         };
-        if !opens {
+        if !opens(item) {
             self.note(MetadataNote::NotAtSyn);
             return Ok(None);
         }
@@ -126,11 +138,8 @@ impl Path<'_> {
         let (rate, burst) = self
             .class(class)
             .map_or((0, 0), |c| (c.admit_per_s, c.admit_burst));
-        match self
-            .own
-            .admit
-            .admit(self.now.mono_us, item.parsed.source, class, rate, burst)
-        {
+        let (now_us, source) = (self.now.mono_us, item.parsed.source);
+        match self.own.admit.admit(now_us, source, class, rate, burst) {
             Admission::Admitted => Ok(()),
             Admission::SourceLimited => Err(DropReason::AdmitSource),
             Admission::ClassLimited => Err(DropReason::AdmitClass),
@@ -138,193 +147,131 @@ impl Path<'_> {
     }
 
     /// Whether the (sender, session) may have another charged dispatch. Where not, the flow is placed as a plain one.
-    fn may_charge(&mut self, item: &Item, usable: &Usable) -> bool {
-        let may = self.own.replay.charge(
-            self.now.mono_us / 1_000_000,
-            item.parsed.source,
-            usable.session,
-        );
+    pub(crate) fn may_charge(&mut self, item: &Item, usable: &Usable) -> bool {
+        let now_s = self.now.mono_us / 1_000_000;
+        let source = item.parsed.source;
+        let may = self.own.replay.charge(now_s, source, usable.session);
         if !may {
             self.note(MetadataNote::Replayed);
         }
         may
     }
 
-    pub(crate) fn class(&self, class: ClassIx) -> Option<&Class> {
-        self.config.classes.get(usize::from(class.0))
+    /// The flow's hash that is the same on every AFR of the cluster.
+    fn shared_hash(&self, key: &FlowKey) -> u64 {
+        let seed = &self.config.maglev_seed;
+        Maglev::flow_hash(seed, &key.src, &key.dst, key.proto, key.sport, key.dport)
     }
 
-    /// The class's policy over the candidates, with affinity.
+    /// The class's policy over the candidates: with affinity for a request, by load alone without one.
     fn place(
         &mut self,
         class_ix: ClassIx,
-        usable: &Usable,
+        class: &Class,
+        usable: Option<&Usable>,
         flow_hash: u64,
     ) -> Result<Placement, DropReason> {
-        let config = self.config;
-        let Some(class) = config.classes.get(usize::from(class_ix.0)) else {
-            return Err(DropReason::ClassUnknown);
-        };
+        let own = &mut *self.own;
         let need = Need {
             class: class_ix,
-            policy: usable.policy,
-            bloom: usable.bloom.words(),
+            policy: usable.map_or(PolicyScope(0), |usable| usable.policy),
+            bloom: usable.map_or(&[0; 4], |usable| usable.bloom.words()),
         };
-        let own = &mut *self.own;
-        let scratch = &mut own.scratch;
-        let mut left = candidates(
-            self.aft,
-            &self.shared.live,
-            &need,
-            self.now.mono_us,
-            scratch,
-        );
-        scratch.reuse.compute(
-            &self.aft.known(own.id, &own.residency),
-            usable.catalogue,
-            usable.domain,
-            &usable.prefixes,
-        );
-        let prompt_tokens = match usable.prompt_tokens {
-            0 => class.default_prompt_tokens,
-            told => told.min(class.max_prompt_tokens),
-        };
-        let task = Task {
-            class: class_ix,
-            prompt_tokens,
-            flow_hash,
-        };
-        let view = View {
-            aft: self.aft,
-            loads: &own.loads,
-            inflight: &self.shared.inflight,
-        };
-        let slot = loop {
-            let Some(slot) = policy::pick(class.policy, &view, &task, &config.dispatch, scratch)
-            else {
-                return Err(DropReason::NoCandidate);
-            };
-            if self.aft.has_labels(slot, &usable.labels) {
-                break slot;
-            }
-            own.counters
-                .count(Figure::Note(MetadataNote::BloomFalsePositive));
-            scratch.exclude(slot);
-            left = left.saturating_sub(1);
-            if left == 0 {
-                return Err(DropReason::NoCandidate);
-            }
-        };
-        let (slot, over) = match class.objective_us {
-            None => (slot, false),
-            Some(objective_us) => self.within(objective_us, slot, &task, usable),
-        };
-        if over && usable.flags.contains(RequestFlags::SPILL_OK) && class.spill.is_some() {
-            return Ok(Placement {
-                pin: Pin::Spill,
-                why: DispatchReason::Spill,
-                charge: 0,
-            });
+        let (live, now_us) = (&self.shared.live, self.now.mono_us);
+        candidates(self.aft, live, &own.loads, &need, now_us, &mut own.scratch);
+        match usable {
+            Some(usable) => own.scratch.reuse.compute(
+                &self.aft.known(own.id, &own.residency),
+                usable.catalogue,
+                usable.domain,
+                &usable.prefixes,
+            ),
+            None => own.scratch.reuse.reset(),
         }
-        if over && class.saturation == Saturation::Reject {
-            return Err(DropReason::Saturated);
+        let prompt_tokens = prompt_tokens(class, usable);
+        let mut chooser = Chooser {
+            view: View {
+                aft: self.aft,
+                loads: &own.loads,
+                inflight: &self.shared.inflight,
+            },
+            task: Task {
+                class: class_ix,
+                prompt_tokens,
+                flow_hash,
+            },
+            knobs: &self.config.dispatch,
+            labels: usable.map_or(&[], |usable| &usable.labels),
+            scratch: &mut own.scratch,
+            false_positives: 0,
+        };
+        let choice = chooser.choose(class);
+        let false_positives = chooser.false_positives;
+        let counters = &mut own.counters;
+        counters.add(
+            Figure::Note(MetadataNote::BloomFalsePositive),
+            false_positives,
+        );
+        let may_spill = class.spill.is_some()
+            && usable.is_some_and(|usable| usable.flags.contains(RequestFlags::SPILL_OK));
+        let slot = match choice {
+            Choice::Within(slot) => slot,
+            Choice::Over(_) | Choice::Nobody if may_spill => {
+                return Ok(Placement {
+                    pin: Pin::Spill,
+                    why: DispatchReason::Spill,
+                    charge: 0,
+                });
+            }
+            Choice::Over(_) if class.saturation == Saturation::Reject => {
+                return Err(DropReason::Saturated);
+            }
+            Choice::Over(slot) => slot,
+            Choice::Nobody => return Err(DropReason::NoCandidate),
+        };
+        let depth = own.scratch.reuse.depth(slot);
+        let reused = reused_tokens(prompt_tokens, depth);
+        if usable.is_some() {
+            counters.add(Figure::PromptTokens, u64::from(prompt_tokens));
+            counters.add(Figure::AffinityTokens, u64::from(reused));
         }
-        let depth = self.own.scratch.reuse.depth(slot);
-        let reuse = (u32::from(depth) * afr_wire::UNIT_TOKENS as u32).min(prompt_tokens);
-        let counters = &mut self.own.counters;
-        counters.add(Figure::PromptTokens, u64::from(prompt_tokens));
-        counters.add(Figure::AffinityTokens, u64::from(reuse));
         Ok(Placement {
             pin: Pin::Instance(slot, self.aft.incarnation(slot)),
-            why: match (over, depth) {
-                (true, _) => DispatchReason::LeastBad,
-                (false, 0) => DispatchReason::Load,
-                (false, _) => DispatchReason::Affinity,
+            why: match choice {
+                Choice::Over(_) => DispatchReason::LeastBad,
+                _ if usable.is_none() => DispatchReason::FallbackLoad,
+                _ if depth == 0 => DispatchReason::Load,
+                _ => DispatchReason::Affinity,
             },
-            charge: prompt_tokens - reuse,
+            charge: prompt_tokens - reused,
         })
     }
 
-    /// Keeps to the objective: `slot` where it does, else the smallest estimate; and whether that is over it too.
-    fn within(
-        &mut self,
-        objective_us: u32,
-        slot: Slot,
-        task: &Task,
-        usable: &Usable,
-    ) -> (Slot, bool) {
-        let own = &mut *self.own;
-        let view = View {
-            aft: self.aft,
-            loads: &own.loads,
-            inflight: &self.shared.inflight,
-        };
-        let over = |slot: Slot, depth: u16| {
-            let estimate = view.estimate(slot, task.prompt_tokens, depth);
-            estimate.total_us() > u64::from(objective_us)
-        };
-        if !over(slot, own.scratch.reuse.depth(slot)) {
-            return (slot, false);
-        }
-        let knobs = &self.config.dispatch;
-        let least = policy::pick(PolicyKind::Ttft, &view, task, knobs, &mut own.scratch)
-            .filter(|least| self.aft.has_labels(*least, &usable.labels))
-            .unwrap_or(slot);
-        (least, over(least, own.scratch.reuse.depth(least)))
-    }
-
-    /// A flow without usable metadata.
-    fn place_plain(&mut self, class_ix: ClassIx, flow_hash: u64) -> Result<Placement, DropReason> {
-        let config = self.config;
-        let Some(class) = config.classes.get(usize::from(class_ix.0)) else {
-            return Err(DropReason::ClassUnknown);
-        };
-        if class.plain == PlainDispatch::Maglev {
-            return self.place_by_maglev(class_ix, flow_hash);
-        }
-        let need = Need {
-            class: class_ix,
-            policy: PolicyScope(0),
-            bloom: &[0; 4],
-        };
-        let own = &mut *self.own;
-        let now_us = self.now.mono_us;
-        candidates(self.aft, &self.shared.live, &need, now_us, &mut own.scratch);
-        own.scratch.reuse.reset();
-        let task = Task {
-            class: class_ix,
-            prompt_tokens: class.default_prompt_tokens,
-            flow_hash,
-        };
-        let view = View {
-            aft: self.aft,
-            loads: &own.loads,
-            inflight: &self.shared.inflight,
-        };
-        let knobs = &config.dispatch;
-        policy::pick(class.policy, &view, &task, knobs, &mut own.scratch)
-            .map(|slot| Placement {
-                pin: Pin::Instance(slot, self.aft.incarnation(slot)),
-                why: DispatchReason::FallbackLoad,
-                charge: class.default_prompt_tokens,
-            })
-            .ok_or(DropReason::NoCandidate)
-    }
-
-    /// The deterministic fallback, the same on every AFR.
-    fn place_by_maglev(&self, class_ix: ClassIx, flow_hash: u64) -> Result<Placement, DropReason> {
-        let state = self
-            .aft
-            .classes
-            .get(usize::from(class_ix.0))
-            .ok_or(DropReason::ClassUnknown)?;
-        let alive = |slot: Slot| {
-            let incarnation = self.aft.incarnation(slot);
-            self.shared.live.accepts_new(slot, incarnation)
+    /// The deterministic fallback, the same on every AFR. What is under way already may be so with an instance that
+    /// takes nothing new any more.
+    fn place_by_maglev(
+        &self,
+        class_ix: ClassIx,
+        flow_hash: u64,
+        opens: bool,
+    ) -> Result<Placement, DropReason> {
+        let state = self.aft.class(class_ix).ok_or(DropReason::ClassUnknown)?;
+        let live = &self.shared.live;
+        let takes = |slot: Slot| {
+            let tenant = self.aft.incarnation(slot);
+            // The table may be older than the generation around it.
+            state.members.test(slot)
+                && if opens {
+                    live.accepts_new(slot, tenant)
+                        && self.own.loads.is_available(self.aft, slot)
+                        && !state.is_refused(slot, self.now.mono_us)
+                } else {
+                    live.alive(slot, tenant)
+                }
         };
         state
             .maglev
-            .pick(flow_hash, alive)
+            .pick(flow_hash, takes)
             .map(|slot| Placement {
                 pin: Pin::Instance(slot, self.aft.incarnation(slot)),
                 why: DispatchReason::FallbackMaglev,
@@ -335,9 +282,8 @@ impl Path<'_> {
 
     /// Where the flow of a dead instance goes on, under [`crate::config::OnDeath::Rehash`].
     pub(crate) fn rehash(&mut self, class: ClassIx, key: &FlowKey) -> Option<(Slot, Incarnation)> {
-        let seed = &self.config.maglev_seed;
-        let hash = Maglev::flow_hash(seed, &key.src, &key.dst, key.proto, key.sport, key.dport);
-        match self.place_by_maglev(class, hash).ok()?.pin {
+        let hash = self.shared_hash(key);
+        match self.place_by_maglev(class, hash, true).ok()?.pin {
             Pin::Instance(slot, incarnation) => {
                 self.dispatches
                     .dispatched(class, Some(slot), DispatchReason::Rehash);
@@ -387,7 +333,8 @@ impl Path<'_> {
         }
     }
 
-    /// Enters the flow, with its charge: for TCP open until the first payload.
+    /// Enters the flow, with its charge: for TCP open until the first payload. The option bytes that came with it were
+    /// looked at, whatever they were worth.
     fn pin<B: PacketBuf>(
         &mut self,
         buf: &B,
@@ -395,23 +342,33 @@ impl Path<'_> {
         key: &FlowKey,
         class: ClassIx,
         placement: &Placement,
-        verified: bool,
+        usable: bool,
     ) {
         let now_ms = self.now.mono_ms();
         let mut entry = FlowEntry::new(key, placement.pin, class, now_ms);
-        if let (Pin::Instance(slot, _), true) = (placement.pin, placement.charge != 0) {
-            match item.parsed.upper {
-                Upper::Tcp { payload: 0, .. } => {
-                    self.shared.inflight.open(slot, placement.charge);
-                    // A new entry: nothing was charged before.
-                    let _ = entry.charge_opening(placement.charge, now_ms);
-                }
-                _ => self.shared.inflight.commit_direct(slot, placement.charge),
+        if let Upper::Tcp { flags, payload, .. } = item.parsed.upper {
+            if flags & flag::ACK != 0 {
+                entry.last_ack = be32(buf.data(), item.parsed.l4 as usize + 8);
+            }
+            if payload != 0 || !opens(item) {
+                entry.set_state(FlowState::Established);
             }
         }
-        if verified && let Some(found) = item.parsed.request {
-            entry.fingerprint = self.own.fingerprint.of(found.of(buf.data()));
-            entry.note_metadata();
+        if let (Pin::Instance(slot, _), true) = (placement.pin, placement.charge != 0) {
+            if entry.state() == FlowState::Opening {
+                self.shared.inflight.open(slot, placement.charge);
+                // A new entry: nothing was charged before.
+                let _ = entry.charge_opening(placement.charge, now_ms);
+            } else {
+                self.shared.inflight.commit_direct(slot, placement.charge);
+            }
+        }
+        if let Some(found) = item.parsed.request {
+            let print = self.own.fingerprint.of(found.of(buf.data()));
+            entry.fingerprint = Fingerprint::mark(print, usable);
+            if usable {
+                entry.note_metadata();
+            }
         }
         let inserted = self.own.flows.insert(item.hash, entry, now_ms);
         self.note(MetadataNote::FlowCreated);
@@ -444,5 +401,23 @@ fn class_of(
             path.config.class(claimed).ok_or(DropReason::ClassUnknown)
         }
         _ => Err(DropReason::ClassUnknown),
+    }
+}
+
+/// Whether the packet ends something that is not known: there is nothing to remember.
+#[inline]
+fn ends(item: &Item) -> bool {
+    match item.parsed.upper {
+        Upper::Tcp { flags, .. } => flags & (flag::RST | flag::FIN) != 0,
+        _ => false,
+    }
+}
+
+/// Length of a request's prompt as far as it is believed: the class's default where it is not told, and at most the
+/// class's maximum.
+pub(super) fn prompt_tokens(class: &Class, usable: Option<&Usable>) -> u32 {
+    match usable.map_or(0, |usable| usable.prompt_tokens) {
+        0 => class.default_prompt_tokens,
+        told => told.min(class.max_prompt_tokens),
     }
 }

@@ -1,19 +1,21 @@
 //! A packet of a flow that is known: it goes where the flow is pinned, whatever happens to scores, capabilities or
 //! weights.
 //!
-//! Exits: forwarded; a new flow after all (a SYN on a closing or idle entry); [`DropReason::InstanceDead`], answered
-//! as the class says.
+//! Exits: forwarded; a new flow after all (a SYN on a closing or idle entry, or on one whose instance is dead);
+//! [`DropReason::InstanceDead`], answered as the class says.
 
 use super::boundary::Boundary;
-use super::verify::Verified;
-use crate::config::OnDeath;
+use super::dispatch::{opens, prompt_tokens};
+use super::verify::{Usable, Verified};
+use crate::config::{Class, OnDeath};
 use crate::death;
 use crate::flow::{FlowKey, FlowRef, FlowState, Pin};
+use crate::id::Slot;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::be32;
-use crate::packet::parse::{Found, Upper};
+use crate::packet::parse::{Foreign, Found, Upper};
 use crate::packet::tcp::{self, flag};
-use crate::path::{Item, Path};
+use crate::path::{Fingerprint, Item, Path};
 use crate::verdict::{DropReason, MetadataNote, Verdict};
 
 impl Path<'_> {
@@ -31,25 +33,52 @@ impl Path<'_> {
             .request
             .filter(|_| boundary == Boundary::Trusted);
         let datagram = !matches!(item.parsed.upper, Upper::Tcp { .. });
-        // NEW_TASK: "each datagram may be dispatched anew", so no flow is asked.
         if datagram && found.is_some_and(|found| is_new_task(found.of(buf.data()))) {
-            return self.new_flow(buf, item, key, boundary);
+            return self.new_task(buf, item, key, found);
         }
         let Some(flow) = self.own.flows.lookup(item.hash, key) else {
-            return self.new_flow(buf, item, key, boundary);
+            return self.new_flow(buf, item, key, found);
         };
-        if let Upper::Tcp { flags, .. } = item.parsed.upper
-            && flags & (flag::SYN | flag::ACK) == flag::SYN
-            && self
-                .own
-                .timeouts
-                .syn_reopens(self.own.flows.entry(flow), self.now.mono_ms())
-        {
+        if opens(item) && !datagram && self.is_over(flow) {
             let former = self.own.flows.remove(flow);
             death::release(self.aft, &self.shared.inflight, &former);
-            return self.new_flow(buf, item, key, boundary);
+            return self.new_flow(buf, item, key, found);
         }
         self.follow(buf, item, key, flow, found)
+    }
+
+    /// NEW_TASK: "each datagram may be dispatched anew". Only one that verifies is; another goes with its flow.
+    fn new_task<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        item: &Item,
+        key: &FlowKey,
+        found: Option<Found>,
+    ) -> Verdict {
+        let usable = match self.usable(buf, item, found) {
+            Ok(usable) => usable,
+            Err(reason) => return Verdict::Drop(reason, None),
+        };
+        match self.own.flows.lookup(item.hash, key) {
+            Some(flow) if usable.is_none() => self.follow(buf, item, key, flow, None),
+            _ => self.dispatch(buf, item, key, usable),
+        }
+    }
+
+    /// Whether a SYN means that the client has done with the flow: it is closing, or idle and not yet swept, or its
+    /// instance is dead.
+    fn is_over(&self, flow: FlowRef) -> bool {
+        let entry = self.own.flows.entry(flow);
+        self.own.timeouts.syn_reopens(entry, self.now.mono_ms()) || !self.is_served(entry.pin())
+    }
+
+    /// Whether the flow's instance is alive, or another cluster's affair.
+    #[inline]
+    pub(crate) fn is_served(&self, pin: Pin) -> bool {
+        match pin {
+            Pin::Instance(slot, incarnation) => self.shared.live.alive(slot, incarnation),
+            Pin::Spill => true,
+        }
     }
 
     #[inline]
@@ -64,20 +93,21 @@ impl Path<'_> {
         self.advance(buf, item, flow);
         if let Some(found) = found {
             let bytes = found.of(buf.data());
-            if self.own.fingerprint.of(bytes) == self.own.flows.entry(flow).fingerprint {
+            let (print, usable) = Fingerprint::read(self.own.flows.entry(flow).fingerprint);
+            if self.own.fingerprint.of(bytes) != print {
+                if let Err(reason) = self.changed(buf, item, flow, found) {
+                    return Verdict::Drop(reason, None);
+                }
+            } else if usable {
                 self.note(MetadataNote::RequestUnchanged);
-            } else if let Err(reason) = self.changed(buf, item, flow, found) {
-                return Verdict::Drop(reason, None);
             }
         }
         let entry = self.own.flows.entry(flow);
         let (pin, class) = (entry.pin(), entry.class);
-        if let Pin::Instance(slot, incarnation) = pin
-            && !self.shared.live.alive(slot, incarnation)
-        {
+        if !self.is_served(pin) {
             return self.orphaned(buf, item, key, flow);
         }
-        self.forward_pinned(buf, item, pin, class, item.hash as u32)
+        self.forward_pinned(buf, item, pin, class, item.hash)
     }
 
     /// What a client's packet says of its flow.
@@ -116,7 +146,8 @@ impl Path<'_> {
     }
 
     /// Other metadata than before on an established flow. It never re-dispatches: valid, its work is charged; invalid,
-    /// it is counted and the packet goes on. Only what is malformed is dropped.
+    /// it is counted and the packet goes on. Only what is malformed is dropped. Either way the same bytes are not
+    /// looked at again.
     #[cold]
     fn changed<B: PacketBuf>(
         &mut self,
@@ -126,40 +157,41 @@ impl Path<'_> {
         found: Found,
     ) -> Result<(), DropReason> {
         let bytes = found.of(buf.data());
-        match self.verify(&item.parsed, bytes) {
-            Verified::Usable(usable) => {
-                let fingerprint = self.own.fingerprint.of(bytes);
-                let entry = self.own.flows.entry_mut(flow);
-                let pin = entry.pin();
-                // The first request seen on the flow, or another: either way new work.
-                entry.fingerprint = fingerprint;
-                entry.note_metadata();
-                let may = self.own.replay.charge(
-                    self.now.mono_us / 1_000_000,
-                    item.parsed.source,
-                    usable.session,
-                );
-                if !may {
-                    self.note(MetadataNote::Replayed);
-                } else if let Pin::Instance(slot, incarnation) = pin
-                    && self.aft.incarnation(slot) == incarnation
-                {
-                    let tokens = self.uncached(slot, &usable);
-                    self.shared.inflight.commit_direct(slot, tokens);
-                    self.learn_dispatch(slot, &usable);
-                }
-                Ok(())
+        let print = self.own.fingerprint.of(bytes);
+        let verified = match self.verify(&item.parsed, bytes) {
+            Verified::Usable(usable) => Some(usable),
+            Verified::Drop(DropReason::MetadataMalformed) => {
+                return Err(DropReason::MetadataMalformed);
             }
-            Verified::Drop(DropReason::MetadataMalformed) => Err(DropReason::MetadataMalformed),
-            Verified::Unusable(_) | Verified::Drop(_) => {
-                self.note(MetadataNote::RequestChangedInvalid);
-                Ok(())
-            }
+            Verified::Unusable(_) | Verified::Drop(_) => None,
+        };
+        let entry = self.own.flows.entry(flow);
+        let (pin, class) = (entry.pin(), self.class(entry.class));
+        // Work of another class than the flow's is not what its instance was chosen for.
+        let usable = verified
+            .zip(class)
+            .filter(|(usable, c)| c.id == usable.class);
+        let entry = self.own.flows.entry_mut(flow);
+        entry.fingerprint = Fingerprint::mark(print, usable.is_some());
+        let Some((usable, class)) = usable else {
+            self.note(MetadataNote::RequestChangedInvalid);
+            return Ok(());
+        };
+        entry.note_metadata();
+        if self.may_charge(item, &usable)
+            && let Pin::Instance(slot, incarnation) = pin
+            && self.aft.incarnation(slot) == incarnation
+        {
+            let tokens = self.uncached(slot, class, &usable);
+            self.shared.inflight.commit_direct(slot, tokens);
+            self.learn_dispatch(slot, &usable);
         }
+        Ok(())
     }
 
     /// Tokens of a request that its instance does not hold yet.
-    fn uncached(&mut self, slot: crate::id::Slot, usable: &super::verify::Usable) -> u32 {
+    fn uncached(&mut self, slot: Slot, class: &Class, usable: &Usable) -> u32 {
+        let prompt_tokens = prompt_tokens(class, Some(usable));
         let own = &mut *self.own;
         own.scratch.reuse.compute(
             &self.aft.known(own.id, &own.residency),
@@ -167,8 +199,8 @@ impl Path<'_> {
             usable.domain,
             &usable.prefixes,
         );
-        let held = u32::from(own.scratch.reuse.depth(slot)) * afr_wire::UNIT_TOKENS as u32;
-        usable.prompt_tokens.saturating_sub(held)
+        let depth = own.scratch.reuse.depth(slot);
+        prompt_tokens - super::score::reused_tokens(prompt_tokens, depth)
     }
 
     /// A packet of a flow whose instance is dead.
@@ -190,29 +222,29 @@ impl Path<'_> {
                 };
                 let pin = Pin::Instance(slot, incarnation);
                 let entry = self.own.flows.entry_mut(flow);
+                death::release(self.aft, &self.shared.inflight, entry);
                 let _ = entry.take_opening();
                 entry.repin(pin);
-                self.forward_pinned(buf, item, pin, class, item.hash as u32)
+                self.forward_pinned(buf, item, pin, class, item.hash)
             }
             OnDeath::Reset => {
-                let entry = self.own.flows.entry_mut(flow);
-                entry.set_state(FlowState::Reset);
-                entry.note_death_told();
-                let _ = entry.take_opening();
-                match tcp::answer(buf.data(), &item.parsed) {
-                    Some(reset) => {
-                        let out = self.answer_reset(buf, item, reset);
-                        Verdict::Drop(DropReason::InstanceDead, out)
-                    }
-                    None => self.refuse(buf, item, DropReason::InstanceDead),
+                if !matches!(item.parsed.upper, Upper::Tcp { .. }) {
+                    // Nothing is established: the sender hears of it once, and its next datagram is dispatched anew.
+                    let former = self.own.flows.remove(flow);
+                    death::release(self.aft, &self.shared.inflight, &former);
+                    return self.refuse(buf, item, DropReason::InstanceDead);
                 }
+                let entry = self.own.flows.entry_mut(flow);
+                death::close(self.aft, &self.shared.inflight, entry);
+                let out = tcp::answer(buf.data(), &item.parsed)
+                    .and_then(|reset| self.answer_reset(buf, item, reset));
+                Verdict::Drop(DropReason::InstanceDead, out)
             }
         }
     }
 
-    /// Counts a note only where metadata was found.
+    /// Counts an object that is not usable for what its first bytes say.
     pub(crate) fn note_foreign(&mut self, item: &Item) {
-        use crate::packet::parse::Foreign;
         if let Some(foreign) = item.parsed.foreign {
             self.note(match foreign {
                 Foreign::NotOurs => MetadataNote::NotOurs,

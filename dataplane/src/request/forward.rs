@@ -36,10 +36,10 @@ impl Path<'_> {
         item: &Item,
         pin: Pin,
         class: ClassIx,
-        flow_label: u32,
+        hash: u64,
     ) -> Verdict {
         let Some(way) = self.way(pin, class) else {
-            return Verdict::Drop(DropReason::InstanceDead, None);
+            return self.refuse(buf, item, DropReason::InstanceDead);
         };
         let parsed = &item.parsed;
         let (l3, ip_len) = (parsed.l3 as usize, parsed.ip_len as usize);
@@ -61,7 +61,7 @@ impl Path<'_> {
                     source: self.own_address(),
                     destination: sid,
                     hop_limit: self.config.router.hop_limit,
-                    flow_label,
+                    flow_label: flow_label(hash),
                     ecn,
                 };
                 encapsulate(buf, l3, ip_len, &ethernet, &outer)
@@ -177,8 +177,9 @@ impl Path<'_> {
         }
         let back = array(buf.data(), 6);
         let (l3, own) = (item.parsed.l3 as usize, self.own_address());
-        buf.truncate(l3 + item.parsed.ip_len as usize);
-        if !icmp6::write_error(buf, l3, own, error) {
+        if !buf.truncate(l3 + item.parsed.ip_len as usize)
+            || !icmp6::write_error(buf, l3, own, error)
+        {
             return Verdict::Drop(reason, None);
         }
         self.note(MetadataNote::IcmpSent);
@@ -201,4 +202,12 @@ impl Path<'_> {
         self.own.counters.count(Figure::Originated);
         Some(port)
     }
+}
+
+/// The outer flow label: 20 bits of the flow's keyed hash, the same for all its packets, and never 0, which would mean
+/// that there is none (RFC 6437 §3, RFC 6438 §3).
+#[inline]
+const fn flow_label(hash: u64) -> u32 {
+    let label = (hash >> 44) as u32;
+    if label == 0 { 1 } else { label }
 }

@@ -9,6 +9,7 @@ use super::score::Scratch;
 use crate::aft::Aft;
 use crate::aft::live::Live;
 use crate::id::{ClassIx, Slot};
+use crate::reply::overlay::LoadOverlay;
 
 /// What candidates must have.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,7 @@ pub struct Need<'a> {
 pub fn candidates(
     aft: &Aft,
     live: &Live,
+    loads: &LoadOverlay,
     need: &Need<'_>,
     now_us: u64,
     scratch: &mut Scratch,
@@ -37,8 +39,7 @@ pub fn candidates(
     let words = class.members.words().len().min(scratch.candidates.len());
     let mut count = 0;
     for at in 0..words {
-        let mut word =
-            class.members.words()[at] & aft.available.words().get(at).copied().unwrap_or(0);
+        let mut word = class.members.words()[at] & loads.available(aft, at);
         if let Some(policy) = policy {
             word &= policy.words().get(at).copied().unwrap_or(0);
         }

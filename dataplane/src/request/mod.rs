@@ -1,7 +1,7 @@
 //! The request's way: from a client to an instance.
 //!
-//! [`boundary`] ─ flow hit? [`established`] : [`admit`] ─ [`verify`] ─ [`matching`] ─ [`score`] ─ [`dispatch`] (pin) ─
-//! [`forward`] (encap)
+//! [`boundary`] ─ flow hit? [`established`] : [`verify`] ─ [`admit`] ─ [`matching`] ─ [`score`] ─ [`policy`] ─ `choose` ─
+//! [`dispatch`] (pin) ─ [`forward`] (encap)
 
 mod assoc;
 pub mod boundary;
@@ -12,5 +12,6 @@ pub mod replay_guard;
 pub mod matching;
 pub mod score;
 pub mod policy;
+mod choose;
 pub mod dispatch;
 pub mod forward;

@@ -59,19 +59,29 @@ impl Policy for Ttft {
         knobs: &Dispatch,
         scratch: &mut Scratch,
     ) -> Option<Slot> {
-        let Scratch {
-            candidates,
-            costs,
-            reuse,
-            ..
-        } = scratch;
-        costs.clear();
-        for slot in slots(candidates) {
-            let estimate = view.estimate(slot, task.prompt_tokens, reuse.depth(slot));
-            costs.push((slot, estimate.total_us()));
-        }
-        smallest(costs, u64::from(knobs.near_tie_us), task.flow_hash)
+        least(view, task, knobs.near_tie_us, scratch)
     }
+}
+
+/// The candidate with the smallest estimate, or one whose is at most `margin_us` greater.
+pub(super) fn least(
+    view: &View<'_>,
+    task: &Task,
+    margin_us: u32,
+    scratch: &mut Scratch,
+) -> Option<Slot> {
+    let Scratch {
+        candidates,
+        costs,
+        reuse,
+        ..
+    } = scratch;
+    costs.clear();
+    for slot in slots(candidates) {
+        let estimate = view.estimate(slot, task.prompt_tokens, reuse.depth(slot));
+        costs.push((slot, estimate.total_us()));
+    }
+    smallest(costs, u64::from(margin_us), task.flow_hash)
 }
 
 /// Normalised queue, KV and prefix scores with weights, the greatest sum wins (Gateway API's endpoint picker).
@@ -96,7 +106,7 @@ impl Policy for Weighted {
             reuse,
             ..
         } = scratch;
-        let queue = |slot: Slot| u64::from(view.aft.queue.get(slot.index()).copied().unwrap_or(0));
+        let queue = |slot: Slot| u64::from(view.queue(slot));
         let (mut least, mut most) = (u64::MAX, 0);
         for slot in slots(candidates) {
             least = least.min(queue(slot));
@@ -110,8 +120,7 @@ impl Policy for Weighted {
             } else {
                 UNITY * (most - queue(slot)) / (most - least)
             };
-            let kv = u64::from(view.aft.kv_used.get(slot.index()).copied().unwrap_or(0));
-            let free = UNITY * (255 - kv) / 255;
+            let free = UNITY * u64::from(255 - view.kv_used(slot)) / 255;
             let held = UNITY * u64::from(reuse.depth(slot)).min(units) / units;
             let score = queue_weight * short + kv_weight * free + prefix_weight * held;
             let best = (queue_weight + kv_weight + prefix_weight) * UNITY;
@@ -216,10 +225,9 @@ impl Policy for RoundRobin {
 
 fn load(view: &View<'_>, slot: Slot) -> u64 {
     let (pending, in_flight) = view.ahead(slot);
-    let running = view.aft.running.get(slot.index()).copied().unwrap_or(0);
-    let queue = view.aft.queue.get(slot.index()).copied().unwrap_or(0);
     // Tokens first; requests that run decide between instances without any waiting.
-    (u64::from(pending) + u64::from(in_flight)) << 20 | u64::from(running) + u64::from(queue)
+    (u64::from(pending) + u64::from(in_flight)) << 20
+        | u64::from(view.running(slot)) + u64::from(view.queue(slot))
 }
 
 /// One of those within `margin` of the smallest cost: the one that the hash of flow and slot ranks highest, so that

@@ -1,13 +1,13 @@
 //! What a candidate would cost: estimated time to first token, term by term, in integers.
 //!
 //! `ttft = (pending + in flight + prompt − reuse) / prefill rate + pressure`, after the load the worker itself knows
-//! where that is newer than its generation's.
+//! where that is newer than its generation's. Rate and pressure, which change slowly, are the generation's.
 
 use crate::aft::inflight::Inflight;
 use crate::aft::reuse::Reuse;
-use crate::aft::{Aft, RATE_SHIFT};
+use crate::aft::{Aft, Load, RATE_SHIFT};
 use crate::id::Slot;
-use crate::reply::learn::LoadOverlay;
+use crate::reply::overlay::LoadOverlay;
 
 /// Tokens of one unit of depth.
 const UNIT_TOKENS: u32 = afr_wire::UNIT_TOKENS as u32;
@@ -102,17 +102,60 @@ impl Estimate {
     }
 }
 
+/// Tokens of a prompt that need not be computed by who holds `depth` units of it. The last one always is, so that
+/// there is a first one to answer with.
+#[inline]
+#[must_use]
+pub fn reused_tokens(prompt_tokens: u32, depth: u16) -> u32 {
+    (u32::from(depth) * UNIT_TOKENS).min(prompt_tokens.saturating_sub(1))
+}
+
+/// The figure of a slot, 0 for one out of range.
+#[inline]
+fn of<T: Copy + Default>(figures: &[T], slot: Slot) -> T {
+    figures.get(slot.index()).copied().unwrap_or_default()
+}
+
 impl View<'_> {
+    /// What the worker has learned of `slot` since its generation.
+    #[inline]
+    fn newer(&self, slot: Slot) -> Option<&Load> {
+        self.loads.newer(slot)
+    }
+
+    /// Requests waiting.
+    #[inline]
+    #[must_use]
+    pub fn queue(&self, slot: Slot) -> u16 {
+        let newer = self.newer(slot).map(|load| load.queue_depth);
+        newer.unwrap_or_else(|| of(&self.aft.queue, slot))
+    }
+
+    /// Requests running.
+    #[inline]
+    #[must_use]
+    pub fn running(&self, slot: Slot) -> u16 {
+        let newer = self.newer(slot).map(|load| load.running);
+        newer.unwrap_or_else(|| of(&self.aft.running, slot))
+    }
+
+    /// KV capacity in use, 0–255.
+    #[inline]
+    #[must_use]
+    pub fn kv_used(&self, slot: Slot) -> u8 {
+        let newer = self.newer(slot).map(|load| load.kv_used);
+        newer.unwrap_or_else(|| of(&self.aft.kv_used, slot))
+    }
+
     /// Tokens ahead of a new request on `slot`: reported, and in flight.
     #[inline]
     #[must_use]
     pub fn ahead(&self, slot: Slot) -> (u32, u32) {
-        let at = slot.index();
-        let (pending, base) = match self.loads.newer(slot) {
+        let (pending, base) = match self.newer(slot) {
             Some(load) => (load.pending_tokens, load.base_tokens),
             None => (
-                self.aft.pending_tokens.get(at).copied().unwrap_or(0),
-                self.aft.base_tokens.get(at).copied().unwrap_or(0),
+                of(&self.aft.pending_tokens, slot),
+                of(&self.aft.base_tokens, slot),
             ),
         };
         (pending, self.inflight.in_flight(slot, base))
@@ -122,11 +165,9 @@ impl View<'_> {
     #[inline]
     #[must_use]
     pub fn estimate(&self, slot: Slot, prompt_tokens: u32, depth: u16) -> Estimate {
-        let at = slot.index();
         let (pending_tokens, in_flight_tokens) = self.ahead(slot);
-        // The last token is always computed, so that there is a first one to answer with.
-        let reuse_tokens = (u32::from(depth) * UNIT_TOKENS).min(prompt_tokens.saturating_sub(1));
-        let rate_q = u64::from(self.aft.us_per_token_q.get(at).copied().unwrap_or(0));
+        let reuse_tokens = reused_tokens(prompt_tokens, depth);
+        let rate_q = u64::from(of(&self.aft.us_per_token_q, slot));
         let time = |tokens: u64| (tokens * rate_q) >> RATE_SHIFT;
         Estimate {
             pending_tokens,
@@ -134,7 +175,7 @@ impl View<'_> {
             reuse_tokens,
             queue_us: time(u64::from(pending_tokens) + u64::from(in_flight_tokens)),
             prefill_us: time(u64::from(prompt_tokens - reuse_tokens)),
-            pressure_us: u64::from(self.aft.pressure_us.get(at).copied().unwrap_or(0)),
+            pressure_us: u64::from(of(&self.aft.pressure_us, slot)),
         }
     }
 }
