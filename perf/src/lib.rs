@@ -4,4 +4,7 @@ pub mod rng;
 pub mod answer;
 pub mod engine;
 pub mod trace;
+pub mod trust;
+pub mod emulator;
+pub mod load;
 pub mod lab;

@@ -27,7 +27,7 @@ impl SplitMix64 {
 
     /// From [0, `bound`), evenly to within 2⁻⁶⁴·`bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next_u64()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
     /// Exponentially distributed, with this mean.

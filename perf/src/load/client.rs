@@ -1,0 +1,470 @@
+//! One request: its socket with the metadata set before `connect()`, its answer with every byte checked.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use afr_endpoint::sender::{Ask, Prompt, RequestHeader, SendError};
+use afr_endpoint::sockopt::{self, SockoptError};
+use afr_wire::{ClassId, PolicyScope, RequestFlags};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+
+use super::events::{EventError, EventReader};
+use super::plan::{ClassPlan, Plan};
+use crate::answer::Answer;
+use crate::emulator::api::Usage;
+use crate::emulator::http::{CLASSES, INSTANCE, LABELS, SPEED};
+use crate::trace::TraceRequest;
+
+const TCP: u8 = 6;
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer, or why there is none.
+    pub answer: Result<Answered, Broken>,
+    /// What its metadata cost, if it had any.
+    pub metadata: Option<MetadataCost>,
+}
+
+/// What the metadata of a request cost its sender.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct MetadataCost {
+    /// Time to make it: hash chain over the prompt, MAC.
+    pub make_us: f64,
+    /// Length of the header.
+    pub header_bytes: usize,
+}
+
+/// A whole, right answer. Times are real.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// From `connect()` to the first token.
+    pub first_token_s: f64,
+    /// From `connect()` to the last byte.
+    pub last_byte_s: f64,
+    /// What it took.
+    pub usage: Usage,
+    /// The instance that answered.
+    pub instance: u32,
+    /// Its speed relative to the engine model's.
+    pub speed: f64,
+    /// Whether it has the class and all labels that were asked for.
+    pub is_capable: bool,
+}
+
+/// Why a request has no whole, right answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The metadata could not be made.
+    #[error("metadata: {0}")]
+    Metadata(#[from] SendError),
+    /// The metadata could not be put on the socket.
+    #[error(transparent)]
+    Sockopt(#[from] SockoptError),
+    /// There is no connection.
+    #[error("connecting: {0}")]
+    Connect(#[source] io::Error),
+    /// The connection broke off.
+    #[error("connection: {0}")]
+    Connection(#[from] hyper::Error),
+    /// The server refused.
+    #[error("status {0}")]
+    Status(StatusCode),
+    /// The answer is not the one that the prompt has.
+    #[error("wrong answer: {0}")]
+    Wrong(#[from] WrongAnswer),
+    /// It took too long.
+    #[error("no whole answer in time")]
+    Timeout,
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum WrongAnswer {
+    /// A header that names the instance is missing or not what it should be.
+    #[error("header {0}")]
+    Header(HeaderName),
+    /// It is no stream of events.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// A chunk is not what chunks are.
+    #[error("chunk: {0}")]
+    Chunk(#[from] serde_json::Error),
+    /// The text differs from what the prompt determines.
+    #[error("text differs after {0} tokens")]
+    Text(u32),
+    /// The stream ended without its end, or went on after it.
+    #[error("stream not ended by [DONE]")]
+    NotDone,
+    /// The usage is missing or contradicts the request.
+    #[error("usage missing or not of this request")]
+    Usage,
+}
+
+impl Broken {
+    /// A word for the kind, for counting.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Metadata(_) | Self::Sockopt(_) => "metadata",
+            Self::Connect(_) => "connect",
+            Self::Connection(_) => "reset",
+            Self::Status(_) => "status",
+            Self::Wrong(_) => "wrong_bytes",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// Sends the requests of a plan.
+#[derive(Debug)]
+pub struct Client {
+    plan: Arc<Plan>,
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    prompt: &'a str,
+    max_tokens: u32,
+    stream: bool,
+    stream_options: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    text: String,
+}
+
+impl Client {
+    /// For this plan.
+    #[must_use]
+    pub const fn new(plan: Arc<Plan>) -> Self {
+        Self { plan }
+    }
+
+    /// Sends one request of the plan, and reads its answer.
+    ///
+    /// # Panics
+    ///
+    /// If the plan has no such request.
+    pub async fn request(&self, index: usize) -> Outcome {
+        let request = &self.plan.requests[index];
+        let class = &self.plan.classes[request.class];
+        let prompt = request.prompt();
+        let begin = Instant::now();
+        let header = match self.header(request, index, class, &prompt) {
+            Ok(header) => header,
+            Err(error) => {
+                return Outcome {
+                    answer: Err(error.into()),
+                    metadata: None,
+                };
+            }
+        };
+        let metadata = header.as_ref().map(|header| MetadataCost {
+            make_us: begin.elapsed().as_secs_f64() * 1e6,
+            header_bytes: header.len(),
+        });
+        let exchange = self.exchange(request, class, &prompt, header.as_deref());
+        let answer = match timeout(self.plan.timeout, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Broken::Timeout),
+        };
+        Outcome { answer, metadata }
+    }
+
+    fn header(
+        &self,
+        request: &TraceRequest,
+        index: usize,
+        class: &ClassPlan,
+        prompt: &str,
+    ) -> Result<Option<RequestHeader>, SendError> {
+        let Some(sender) = &self.plan.sender else {
+            return Ok(None);
+        };
+        let ask = Ask {
+            source: class.source,
+            destination: class.destination,
+            protocol: TCP,
+            class: ClassId(class.spec.id),
+            labels: &class.labels,
+            bloom: false,
+            policy: PolicyScope(0),
+            session: self.plan.session(index),
+            flags: RequestFlags::NONE,
+            prompt: Some(Prompt::Bytes(prompt.as_bytes())),
+            prompt_tokens: request.input_tokens,
+            boundaries: &request.boundaries(),
+            issued_at: unix_seconds(),
+        };
+        sender.header(&ask).map(Some)
+    }
+
+    async fn exchange(
+        &self,
+        request: &TraceRequest,
+        class: &ClassPlan,
+        prompt: &str,
+        header: Option<&[u8]>,
+    ) -> Result<Answered, Broken> {
+        let socket = self.socket().map_err(Broken::Connect)?;
+        if let Some(header) = header {
+            sockopt::set_destination_options(&socket, header)?;
+        }
+        let begin = Instant::now();
+        let stream = socket.connect(class.destination.into()).await;
+        let response = post(stream.map_err(Broken::Connect)?, request, class, prompt).await?;
+        if response.status() != StatusCode::OK {
+            return Err(Broken::Status(response.status()));
+        }
+        let names = response.headers();
+        let (instance, speed) = (number(names, INSTANCE)?, number(names, SPEED)?);
+        let is_capable = is_capable(names, class)?;
+        let mut reading = Reading::new(request, prompt);
+        reading.all(response.into_body()).await?;
+        let last_byte_s = begin.elapsed().as_secs_f64();
+        let (first_token, usage) = reading.end()?;
+        Ok(Answered {
+            first_token_s: first_token.duration_since(begin).as_secs_f64(),
+            last_byte_s,
+            usage,
+            instance,
+            speed,
+            is_capable,
+        })
+    }
+
+    fn socket(&self) -> io::Result<TcpSocket> {
+        let socket = TcpSocket::new_v6()?;
+        socket.set_nodelay(true)?;
+        if let Some(source) = self.plan.bind {
+            socket.bind((source, 0).into())?;
+        }
+        Ok(socket)
+    }
+}
+
+fn unix_seconds() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as u32)
+}
+
+async fn post(
+    stream: TcpStream,
+    request: &TraceRequest,
+    class: &ClassPlan,
+    prompt: &str,
+) -> Result<Response<Incoming>, Broken> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // What goes wrong on the connection is seen by whoever reads the answer.
+    tokio::spawn(connection);
+    let body = Completion {
+        prompt,
+        max_tokens: request.output_tokens,
+        stream: true,
+        stream_options: serde_json::json!({ "include_usage": true }),
+    };
+    let body = serde_json::to_vec(&body).map_err(WrongAnswer::from)?;
+    let mut post = Request::post("/v1/completions")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap_or_default();
+    let host = class.destination.to_string();
+    if let Ok(host) = host.try_into() {
+        post.headers_mut().insert(HOST, host);
+    }
+    let json = hyper::header::HeaderValue::from_static("application/json");
+    post.headers_mut().insert(CONTENT_TYPE, json);
+    Ok(sender.send_request(post).await?)
+}
+
+fn field<'a>(names: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, WrongAnswer> {
+    let value = names.get(name).and_then(|value| value.to_str().ok());
+    value.ok_or_else(|| WrongAnswer::Header(name.clone()))
+}
+
+fn number<T: std::str::FromStr>(names: &HeaderMap, name: HeaderName) -> Result<T, WrongAnswer> {
+    let value = field(names, &name)?.parse();
+    value.map_err(|_| WrongAnswer::Header(name))
+}
+
+fn is_capable(names: &HeaderMap, class: &ClassPlan) -> Result<bool, WrongAnswer> {
+    let classes = field(names, &CLASSES)?;
+    let labels: Vec<&str> = field(names, &LABELS)?.split(',').collect();
+    let has_class = classes.split(',').any(|id| id.parse() == Ok(class.spec.id));
+    let has_label = |label: &String| labels.contains(&label.as_str());
+    Ok(has_class && class.spec.labels.iter().all(has_label))
+}
+
+/// An answer as it comes in.
+struct Reading {
+    events: EventReader,
+    expected: Answer,
+    input_tokens: u32,
+    output_tokens: u32,
+    tokens: u32,
+    /// Bytes of a token that came in pieces are kept here.
+    text: String,
+    first_token: Option<Instant>,
+    usage: Option<Usage>,
+    is_done: bool,
+}
+
+impl Reading {
+    fn new(request: &TraceRequest, prompt: &str) -> Self {
+        Self {
+            events: EventReader::default(),
+            expected: Answer::to(prompt.as_bytes()),
+            input_tokens: request.input_tokens,
+            output_tokens: request.output_tokens,
+            tokens: 0,
+            text: String::new(),
+            first_token: None,
+            usage: None,
+            is_done: false,
+        }
+    }
+
+    async fn all(&mut self, mut body: Incoming) -> Result<(), Broken> {
+        while let Some(frame) = body.frame().await {
+            if let Some(bytes) = frame?.data_ref() {
+                self.take(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), WrongAnswer> {
+        self.events.push(bytes);
+        while let Some(event) = self.events.next_event()? {
+            if self.is_done {
+                return Err(WrongAnswer::NotDone);
+            }
+            if event == "[DONE]" {
+                self.is_done = true;
+                continue;
+            }
+            let chunk: Chunk = serde_json::from_str(&event)?;
+            self.usage = chunk.usage.or(self.usage);
+            for choice in &chunk.choices {
+                self.take_text(&choice.text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_text(&mut self, text: &str) -> Result<(), WrongAnswer> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.first_token.get_or_insert_with(Instant::now);
+        self.text.push_str(text);
+        let whole = (self.text.len() / crate::answer::TOKEN_BYTES) as u32;
+        let expected = self
+            .expected
+            .tokens(self.tokens, self.tokens.saturating_add(whole));
+        if !self.text.starts_with(&expected) {
+            return Err(WrongAnswer::Text(self.tokens));
+        }
+        self.text.drain(..expected.len());
+        self.tokens = self.tokens.saturating_add(whole);
+        Ok(())
+    }
+
+    fn end(self) -> Result<(Instant, Usage), WrongAnswer> {
+        if !self.is_done || !self.events.is_empty() {
+            return Err(WrongAnswer::NotDone);
+        }
+        let first_token = self.first_token.ok_or(WrongAnswer::Text(0))?;
+        if self.tokens != self.output_tokens || !self.text.is_empty() {
+            return Err(WrongAnswer::Text(self.tokens));
+        }
+        let is_of_this = |usage: &Usage| {
+            usage.prompt_tokens == self.input_tokens
+                && usage.completion_tokens == self.output_tokens
+        };
+        let usage = self.usage.filter(is_of_this).ok_or(WrongAnswer::Usage)?;
+        Ok((first_token, usage))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROMPT: &str = "a prompt";
+
+    fn request() -> TraceRequest {
+        TraceRequest {
+            arrival_ms: 0.0,
+            input_tokens: 2,
+            output_tokens: 3,
+            hash_ids: vec![1],
+            recurring_blocks: 0,
+            class: 0,
+        }
+    }
+
+    fn chunk(text: &str) -> String {
+        format!("data: {{\"choices\": [{{\"text\": \"{text}\"}}]}}\n\n")
+    }
+
+    fn usage(prompt: u32, completion: u32) -> String {
+        let usage = serde_json::to_string(&Usage::new(prompt, 0, completion)).unwrap();
+        format!("data: {{\"choices\": [], \"usage\": {usage}}}\n\ndata: [DONE]\n\n")
+    }
+
+    fn read(stream: &str) -> Result<(Instant, Usage), WrongAnswer> {
+        let mut reading = Reading::new(&request(), PROMPT);
+        reading.take(stream.as_bytes())?;
+        reading.end()
+    }
+
+    #[test]
+    fn every_byte_is_checked() {
+        let text = Answer::to(PROMPT.as_bytes()).tokens(0, 3);
+        assert!(read(&(chunk(&text[..5]) + &chunk(&text[5..]) + &usage(2, 3))).is_ok());
+        for at in 0..text.len() {
+            let mut wrong = text.clone();
+            wrong.replace_range(at..=at, "#");
+            let error = read(&(chunk(&wrong) + &usage(2, 3))).unwrap_err();
+            assert!(matches!(error, WrongAnswer::Text(_)), "byte {at}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_whole_or_wrong() {
+        let answer = Answer::to(PROMPT.as_bytes());
+        let whole = chunk(&answer.tokens(0, 3));
+        for (stream, what) in [
+            (chunk(&answer.tokens(0, 2)) + &usage(2, 3), "too short"),
+            (chunk(&answer.tokens(0, 4)) + &usage(2, 3), "too long"),
+            (whole.clone() + &usage(2, 4), "usage of another answer"),
+            (whole.clone() + &usage(3, 3), "usage of another prompt"),
+            (whole.clone() + "data: [DONE]\n\n", "no usage"),
+            (whole.clone(), "no end"),
+            (
+                whole.clone() + &usage(2, 3) + &whole,
+                "goes on after its end",
+            ),
+            (whole + &usage(2, 3) + "data", "half an event after its end"),
+        ] {
+            assert!(read(&stream).is_err(), "{what}");
+        }
+    }
+}
