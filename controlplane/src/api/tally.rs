@@ -1,0 +1,77 @@
+//! Sums over the workers' counters.
+
+use afr_dataplane::aft::Aft;
+use afr_dataplane::config::{Config, Instance};
+use afr_dataplane::counters::{Figure, MAX_PORTS, WorkerCounters};
+use afr_dataplane::id::{PortIx, Slot};
+use afr_dataplane::message::Shared;
+use afr_dataplane::verdict::{DispatchReason, DropReason, PuntReason};
+
+/// Packets a worker has taken in, from ports and from other workers.
+pub(crate) fn received(counters: &WorkerCounters) -> u64 {
+    let ports = (0..MAX_PORTS as u8).map(|port| counters.figure(Figure::RxPackets(PortIx(port))));
+    ports.sum::<u64>() + counters.figure(Figure::Handed)
+}
+
+/// Packets a worker has dropped.
+pub(crate) fn dropped(counters: &WorkerCounters) -> u64 {
+    let reasons = DropReason::ALL.iter();
+    reasons
+        .map(|reason| counters.figure(Figure::Drop(*reason)))
+        .sum()
+}
+
+/// Packets a worker has handed to the AFR itself.
+pub(crate) fn punted(counters: &WorkerCounters) -> u64 {
+    let reasons = PuntReason::ALL.iter();
+    reasons
+        .map(|reason| counters.figure(Figure::Punt(*reason)))
+        .sum()
+}
+
+/// TSC cycles a packet; `None` before the first.
+pub(crate) fn cycles_per_packet(counters: &WorkerCounters) -> Option<f64> {
+    let packets = received(counters);
+    (packets != 0).then(|| counters.figure(Figure::BusyCycles) as f64 / packets as f64)
+}
+
+/// A figure over all workers.
+pub(crate) fn total(shared: &Shared, figure: Figure) -> u64 {
+    shared.counters.iter().map(|c| c.figure(figure)).sum()
+}
+
+/// Dispatches by all workers of each configured class that the instance serves, where there were any.
+pub(crate) fn dispatches_to<'a>(
+    shared: &'a Shared,
+    config: &'a Config,
+    instance: &'a Instance,
+    slot: Slot,
+) -> impl Iterator<Item = (&'a str, u64)> {
+    let places = instance.classes.iter().filter_map(|id| config.class(*id));
+    places.filter_map(move |at| {
+        let count: u64 = shared.counters.iter().map(|c| c.dispatches(at, slot)).sum();
+        let class = config.classes.get(usize::from(at.0))?;
+        (count != 0).then_some((class.name.as_str(), count))
+    })
+}
+
+/// Dispatches by some workers of each configured class, for every reason.
+pub(crate) fn dispatches_why<'a>(
+    counters: &'a [&'a WorkerCounters],
+    config: &'a Config,
+) -> impl Iterator<Item = (&'a str, DispatchReason, u64)> {
+    let classes = config.classes.iter().enumerate();
+    classes.flat_map(move |(at, class)| {
+        let at = afr_dataplane::id::ClassIx(at as u16);
+        DispatchReason::ALL.iter().map(move |reason| {
+            let count = counters.iter().map(|c| c.dispatches_why(at, *reason)).sum();
+            (class.name.as_str(), *reason, count)
+        })
+    })
+}
+
+/// Microseconds since the slot's last report; `None` before the first.
+pub(crate) fn report_age_us(aft: &Aft, slot: Slot, now_us: u64) -> Option<u64> {
+    let received_us = aft.received_us.get(slot.index()).copied().unwrap_or(0);
+    (received_us != 0).then(|| now_us.saturating_sub(received_us))
+}

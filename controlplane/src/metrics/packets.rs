@@ -1,0 +1,293 @@
+//! Ports and workers.
+
+use afr_dataplane::config::Config;
+use afr_dataplane::counters::{Figure, WorkerCounters};
+use afr_dataplane::id::PortIx;
+use afr_dataplane::message::Shared;
+use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
+
+use super::families::{Families, flag};
+use crate::api::Platform;
+use crate::api::platform::PortStatus;
+use crate::api::tally;
+
+/// Packets and bytes of each port by worker, and how the devices are.
+pub(super) fn ports(
+    families: &mut Families,
+    config: &Config,
+    shared: &Shared,
+    platform: &Platform,
+) {
+    type OfPort = fn(PortIx) -> Figure;
+    let counted: [(&str, &str, OfPort); 5] = [
+        (
+            "afr_port_receive_packets_total",
+            "Packets received from a port.",
+            Figure::RxPackets,
+        ),
+        (
+            "afr_port_receive_bytes_total",
+            "Bytes received from a port, from the Ethernet header on.",
+            Figure::RxBytes,
+        ),
+        (
+            "afr_port_transmit_packets_total",
+            "Packets handed to a port's driver.",
+            Figure::TxPackets,
+        ),
+        (
+            "afr_port_transmit_bytes_total",
+            "Bytes handed to a port's driver, from the Ethernet header on.",
+            Figure::TxBytes,
+        ),
+        (
+            "afr_port_transmit_full_packets_total",
+            "Forwarded packets that a port's driver had no room for.",
+            Figure::TxFull,
+        ),
+    ];
+    let ports = || {
+        config
+            .ports
+            .iter()
+            .zip(0..)
+            .map(|(p, at)| (&*p.name, PortIx(at)))
+    };
+    for (name, help, figure) in counted {
+        let mut family = families.counter(name, help);
+        for (worker, counters) in shared.counters.iter().enumerate() {
+            let worker = worker.to_string();
+            for (port, at) in ports() {
+                let labels = [("port", port), ("worker", &*worker)];
+                family.at(&labels, counters.figure(figure(at)) as f64);
+            }
+        }
+    }
+    let mtus = config
+        .ports
+        .iter()
+        .map(|port| (&*port.name, f64::from(port.mtu)));
+    families
+        .gauge("afr_port_mtu_bytes", "Largest IPv6 packet of a port.")
+        .each("port", mtus);
+    let probed = ports().filter_map(|(port, at)| Some((port, (platform.probe)(at)?)));
+    devices(families, &probed.collect::<Vec<_>>());
+}
+
+fn devices(families: &mut Families, probed: &[(&str, PortStatus)]) {
+    let mut gauge = |name, help, of: fn(&PortStatus) -> Option<f64>| {
+        let known = probed
+            .iter()
+            .filter_map(|(port, is)| Some((*port, of(is)?)));
+        families.gauge(name, help).each("port", known);
+    };
+    gauge(
+        "afr_port_link_up",
+        "Whether a port's link is up (1) or not (0).",
+        |is| is.link_up.map(flag),
+    );
+    gauge(
+        "afr_port_link_speed_bytes_per_second",
+        "Speed of a port's link.",
+        |is| is.link_speed_mbps.map(|mbps| f64::from(mbps) * 125_000.0),
+    );
+    let mut counter = |name, help, of: fn(&PortStatus) -> Option<u64>| {
+        let known = probed
+            .iter()
+            .filter_map(|(port, is)| Some((*port, of(is)? as f64)));
+        families.counter(name, help).each("port", known);
+    };
+    counter(
+        "afr_port_receive_missed_packets_total",
+        "Packets a port's device lost because no receive queue had room.",
+        |is| Some(is.counters.as_ref()?.receive_missed_packets),
+    );
+    counter(
+        "afr_port_receive_error_packets_total",
+        "Packets a port's device received in error.",
+        |is| Some(is.counters.as_ref()?.receive_error_packets),
+    );
+    counter(
+        "afr_port_transmit_error_packets_total",
+        "Packets a port's device failed to transmit.",
+        |is| Some(is.counters.as_ref()?.transmit_error_packets),
+    );
+    counter(
+        "afr_port_receive_no_buffer_total",
+        "Times a port's device wanted a receive buffer and the pool was empty.",
+        |is| Some(is.counters.as_ref()?.receive_no_buffer),
+    );
+}
+
+/// What each worker counts: verdicts with every reason, flows, cycles, its ring.
+pub(super) fn workers(families: &mut Families, shared: &Shared) {
+    verdicts(families, shared);
+    let plain: [(&str, &str, Figure); 8] = [
+        (
+            "afr_originated_packets_total",
+            "Packets the AFR made itself: answers and errors.",
+            Figure::Originated,
+        ),
+        (
+            "afr_handed_packets_total",
+            "Packets handed over by other workers.",
+            Figure::Handed,
+        ),
+        (
+            "afr_prompt_tokens_total",
+            "Prompt tokens of dispatched requests.",
+            Figure::PromptTokens,
+        ),
+        (
+            "afr_affinity_tokens_total",
+            "Prompt tokens of dispatched requests that the chosen instance was believed to hold.",
+            Figure::AffinityTokens,
+        ),
+        (
+            "afr_worker_busy_cycles_total",
+            "TSC cycles spent on bursts that were not empty.",
+            Figure::BusyCycles,
+        ),
+        (
+            "afr_worker_busy_bursts_total",
+            "Bursts that were not empty.",
+            Figure::BusyBursts,
+        ),
+        (
+            "afr_worker_idle_polls_total",
+            "Polls that found nothing.",
+            Figure::IdlePolls,
+        ),
+        (
+            "afr_ring_pushed_messages_total",
+            "Messages pushed to the control core.",
+            Figure::RingPushed,
+        ),
+    ];
+    for (name, help, figure) in plain {
+        let figures = by_worker(shared, |counters| counters.figure(figure) as f64);
+        families.counter(name, help).each("worker", figures);
+    }
+    let levels: [(&str, &str, Figure); 3] = [
+        ("afr_flows", "Flows in the table.", Figure::FlowsUsed),
+        (
+            "afr_flows_capacity",
+            "Size of the flow table.",
+            Figure::FlowsCapacity,
+        ),
+        (
+            "afr_worker_epoch",
+            "Generation of the AFT that a worker uses.",
+            Figure::Epoch,
+        ),
+    ];
+    for (name, help, figure) in levels {
+        let figures = by_worker(shared, |counters| counters.figure(figure) as f64);
+        families.gauge(name, help).each("worker", figures);
+    }
+    let cycles = shared.counters.iter().enumerate();
+    let cycles = cycles.filter_map(|(at, c)| Some((at.to_string(), tally::cycles_per_packet(c)?)));
+    families
+        .gauge(
+            "afr_worker_cycles_per_packet",
+            "TSC cycles a received packet, since the start. For the last minutes divide the rates of \
+             afr_worker_busy_cycles_total and afr_received_packets_total.",
+        )
+        .each("worker", cycles);
+    rings(families, shared);
+}
+
+fn verdicts(families: &mut Families, shared: &Shared) {
+    families
+        .counter(
+            "afr_received_packets_total",
+            "Packets taken in, from ports and from other workers: the sum of forwarded, punted and dropped.",
+        )
+        .each("worker", by_worker(shared, |c| tally::received(c) as f64));
+    let mut forwarded = families.counter(
+        "afr_forwarded_packets_total",
+        "Packets forwarded: requests towards instances, replies from them or passing through.",
+    );
+    for (direction, figure) in [
+        ("request", Figure::ForwardedRequest),
+        ("reply", Figure::ForwardedReply),
+    ] {
+        for (worker, packets) in by_worker(shared, |c| c.figure(figure) as f64) {
+            forwarded.at(&[("direction", direction), ("worker", &worker)], packets);
+        }
+    }
+    let drops = DropReason::ALL.iter().map(|r| (r.name(), Figure::Drop(*r)));
+    reasons(
+        families,
+        shared,
+        ("afr_dropped_packets_total", "Packets dropped, by reason."),
+        drops,
+    );
+    let punts = PuntReason::ALL.iter().map(|r| (r.name(), Figure::Punt(*r)));
+    reasons(
+        families,
+        shared,
+        (
+            "afr_punted_packets_total",
+            "Packets taken by the AFR itself, by reason.",
+        ),
+        punts,
+    );
+    let notes = MetadataNote::ALL
+        .iter()
+        .map(|n| (n.name(), Figure::Note(*n)));
+    reasons(
+        families,
+        shared,
+        (
+            "afr_notes_total",
+            "What was found about metadata, flows and originated packets.",
+        ),
+        notes,
+    );
+}
+
+/// Every reason there is, also those at 0: a series that only appears with its first event has no rate for it.
+fn reasons(
+    families: &mut Families,
+    shared: &Shared,
+    (name, help): (&str, &str),
+    reasons: impl Iterator<Item = (&'static str, Figure)>,
+) {
+    let mut family = families.counter(name, help);
+    for (reason, figure) in reasons {
+        for (worker, count) in by_worker(shared, |c| c.figure(figure) as f64) {
+            family.at(&[("reason", reason), ("worker", &worker)], count);
+        }
+    }
+}
+
+fn rings(families: &mut Families, shared: &Shared) {
+    let rings = || {
+        let rings = shared.rings.iter().enumerate();
+        rings.map(|(at, ring)| (at.to_string(), ring))
+    };
+    families
+        .gauge(
+            "afr_ring_messages",
+            "Messages that wait in the ring to the control core.",
+        )
+        .each("worker", rings().map(|(at, ring)| (at, ring.len() as f64)));
+    families
+        .gauge(
+            "afr_ring_capacity_messages",
+            "Size of the ring to the control core.",
+        )
+        .each(
+            "worker",
+            rings().map(|(at, ring)| (at, ring.capacity() as f64)),
+        );
+}
+
+fn by_worker(
+    shared: &Shared,
+    figure: impl Fn(&WorkerCounters) -> f64,
+) -> impl Iterator<Item = (String, f64)> {
+    let workers = shared.counters.iter().enumerate();
+    workers.map(move |(at, counters)| (at.to_string(), figure(counters)))
+}
