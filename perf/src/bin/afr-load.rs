@@ -11,11 +11,28 @@ use afr_perf::load::{RunProgress, run};
 use clap::Parser;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+/// Exit code where something was answered wrongly or not at all.
+const NOT_RIGHT: u8 = 1;
+/// Exit code where nothing was sent.
+const NOT_STARTED: u8 = 2;
+
 #[tokio::main(flavor = "current_thread")]
+#[allow(clippy::print_stderr)] // why it could not start
+async fn main() -> ExitCode {
+    match load(&LoadArgs::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => NOT_RIGHT.into(),
+        Err(error) => {
+            eprintln!("afr-load: {error}");
+            NOT_STARTED.into()
+        }
+    }
+}
+
+/// Whether every request was answered, rightly and by an instance that has what it asked for.
 #[allow(clippy::print_stdout)] // the result
-async fn main() -> anyhow::Result<ExitCode> {
-    let args = LoadArgs::parse();
-    let plan = Arc::new(Plan::new(&args)?);
+async fn load(args: &LoadArgs) -> anyhow::Result<bool> {
+    let plan = Arc::new(Plan::new(args)?);
     let progress = Arc::new(RunProgress::default());
     let begin = Instant::now();
     let outcomes = tokio::select! {
@@ -28,12 +45,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     } else {
         print!("{result}");
     }
-    let is_right = result.broken == 0 && result.misdispatched == 0;
-    Ok(if is_right {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(result.broken == 0 && result.misdispatched == 0)
 }
 
 /// A line every second, for ever.

@@ -15,7 +15,9 @@ const EXAMPLE: &str = "\
 Example:
   afr-load --service-prefix fd00:a9::/96 --port 8000 --class 1=0.7,model:llama-3-70b --class 2=0.3 \\
       --trace conversation_trace.jsonl --requests 400 --rate 4 --time-scale 4 --warmup 50 \\
-      --metadata full --key-id 1 --master-key 000102030405060708090a0b0c0d0e0f --json";
+      --metadata full --key-id 1 --master-key 000102030405060708090a0b0c0d0e0f --json
+
+Exit code: 0 all answered rightly, 1 something broken or misdispatched, 2 not started.";
 
 /// Replays a workload as real TCP connections with Agent-Aware Metadata, checks every byte and measures TTFT.
 #[derive(Clone, Debug, clap::Parser)]

@@ -5,7 +5,8 @@
 //! | [`args`] | the command line |
 //! | [`target`] | where requests of a class go, and what they must find there |
 //! | [`plan`] | what is to be sent: everything that is settled before the clock starts |
-//! | [`client`] | one request, from the socket option to the last byte checked |
+//! | [`client`] | one request, from the socket option to the end of the answer |
+//! | [`reading`] | an answer with every byte checked |
 //! | [`events`] | reading server-sent events |
 //! | [`result`] | figures |
 //!
@@ -16,6 +17,7 @@ pub mod args;
 pub mod target;
 pub mod plan;
 pub mod client;
+pub mod reading;
 pub mod events;
 pub mod result;
 
