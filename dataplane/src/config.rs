@@ -15,6 +15,7 @@ use crate::id::{ClassIx, Incarnation, PortIx};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix6 {
     address: u128,
+    mask: u128,
     length: u8,
 }
 
@@ -23,17 +24,14 @@ impl Prefix6 {
     #[must_use]
     pub fn new(address: Ipv6Addr, length: u8) -> Self {
         let length = length.min(128);
+        let mask = match length {
+            0 => 0,
+            length => u128::MAX << (128 - length),
+        };
         Self {
-            address: u128::from(address) & Self::mask(length),
+            address: u128::from(address) & mask,
+            mask,
             length,
-        }
-    }
-
-    const fn mask(length: u8) -> u128 {
-        if length == 0 {
-            0
-        } else {
-            u128::MAX << (128 - length)
         }
     }
 
@@ -41,7 +39,7 @@ impl Prefix6 {
     #[inline]
     #[must_use]
     pub fn contains(&self, address: u128) -> bool {
-        address & Self::mask(self.length) == self.address
+        address & self.mask == self.address
     }
 
     /// The number of leading bits that matter.

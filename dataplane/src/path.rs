@@ -10,7 +10,7 @@ use crate::aft::Aft;
 use crate::aft::residency::Overlay;
 use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
-use crate::flow::{FlowTable, Timeouts};
+use crate::flow::{FlowKey, FlowTable, Timeouts};
 use crate::id::{ClassIx, Now, PortIx, WorkerId};
 use crate::message::{Shared, WorkerMsg};
 use crate::packet::PacketBuf;
@@ -53,7 +53,7 @@ pub enum Target {
 
 impl Target {
     /// What `destination` is under `config`.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of(config: &Config, destination: u128) -> Self {
         if config.services.iter().any(|s| s.contains(destination)) {
@@ -108,7 +108,7 @@ impl Fingerprint {
     }
 
     /// The fingerprint of `bytes`: 63 bits, never 0.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of(&self, bytes: &[u8]) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.per_hasher, &self.shared);
@@ -257,7 +257,9 @@ pub struct Item {
     pub target: Target,
     /// The port it came by.
     pub port: PortIx,
-    /// Hash of its flow, if it has one.
+    /// Its flow, if it is for a service.
+    pub key: FlowKey,
+    /// The flow's hash.
     pub hash: u64,
 }
 
@@ -267,6 +269,13 @@ impl Item {
         parsed: Parsed::NOTHING,
         target: Target::Elsewhere,
         port: PortIx(0),
+        key: FlowKey {
+            src: [0; 16],
+            dst: [0; 16],
+            sport: 0,
+            dport: 0,
+            proto: 0,
+        },
         hash: 0,
     };
 }

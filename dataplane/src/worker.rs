@@ -443,7 +443,8 @@ impl Path<'_> {
         }
         item.target = target;
         if target.is_service() {
-            item.hash = self.own.flows.hash(&flow_key(&item.parsed));
+            item.key = flow_key(&item.parsed);
+            item.hash = self.own.flows.hash(&item.key);
             self.own.flows.prefetch_bucket(item.hash);
         }
         if item.parsed.foreign.is_some() {
@@ -467,9 +468,8 @@ impl Path<'_> {
         let problem = Error::parameter_problem(code, error.offset);
         let item = Item {
             parsed: parse::header_only(packet.data(), l3),
-            target: Target::Elsewhere,
             port,
-            hash: 0,
+            ..Item::NOTHING
         };
         self.answer_error(packet, &item, error.reason, problem)
     }
@@ -515,8 +515,7 @@ impl Path<'_> {
             Ok(boundary) => boundary,
             Err(reason) => return Verdict::Drop(reason, None),
         };
-        let key = flow_key(&item.parsed);
-        self.by_flow(packet, item, &key, boundary)
+        self.by_flow(packet, item, &item.key, boundary)
     }
 
     /// Copies an ICMPv6 error about a flow that may be another worker's to every other worker's inbox, as far as there is

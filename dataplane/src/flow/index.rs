@@ -58,7 +58,7 @@ impl Bucket {
         mask
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, tag: u16, is: &mut impl FnMut(u32) -> bool) -> Option<u32> {
         ways(self.matches(tag))
             .map(|way| self.entries[way])

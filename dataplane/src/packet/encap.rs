@@ -35,16 +35,19 @@ impl EthernetOut {
         false
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&self, data: &mut [u8]) {
-        put(data, 0, &self.destination);
-        put(data, 6, &self.source);
+        let Some((addresses, rest)) = data.split_first_chunk_mut::<12>() else {
+            return;
+        };
+        addresses[..6].copy_from_slice(&self.destination);
+        addresses[6..].copy_from_slice(&self.source);
         match self.vlan {
-            None => put(data, 12, &[0x86, 0xDD]),
+            None => put(rest, 0, &[0x86, 0xDD]),
             Some(vlan) => {
-                put(data, 12, &[0x81, 0x00]);
-                put(data, 14, &vlan.to_be_bytes());
-                put(data, 16, &[0x86, 0xDD]);
+                put(rest, 0, &[0x81, 0x00]);
+                put(rest, 2, &vlan.to_be_bytes());
+                put(rest, 4, &[0x86, 0xDD]);
             }
         }
     }
@@ -53,10 +56,10 @@ impl EthernetOut {
 /// The outer IPv6 header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outer {
-    /// The AFR.
-    pub source: u128,
-    /// The far end's SID.
-    pub destination: u128,
+    /// The AFR, as on the wire.
+    pub source: [u8; 16],
+    /// The far end's SID, as on the wire.
+    pub destination: [u8; 16],
     /// Its hop limit.
     pub hop_limit: u8,
     /// 20 bits, a keyed hash of the inner flow.
@@ -67,7 +70,7 @@ pub struct Outer {
 
 /// Makes the frame, whose IPv6 packet of `ip_len` bytes begins at `l3`, begin with `ethernet` (and `room` more bytes
 /// between). `None` where there is no headroom; the frame is then unchanged but for trailing padding.
-#[inline]
+#[inline(always)]
 fn make_room<B: PacketBuf>(
     buf: &mut B,
     l3: usize,
@@ -100,7 +103,7 @@ pub fn readdress<B: PacketBuf>(
 }
 
 /// Encapsulates the frame's IPv6 packet. `false` where there is no headroom.
-#[inline]
+#[inline(always)]
 pub fn encapsulate<B: PacketBuf>(
     buf: &mut B,
     l3: usize,
@@ -118,14 +121,19 @@ pub fn encapsulate<B: PacketBuf>(
         EcnMode::Compatibility => class & 0xFC,
     };
     let first = 6 << 28 | u32::from(outer_class) << 20 | (outer.flow_label & 0xF_FFFF);
-    let mut header = [0_u8; IPV6_LEN];
+    let place = buf
+        .data_mut()
+        .get_mut(at..)
+        .and_then(|rest| rest.first_chunk_mut::<IPV6_LEN>());
+    let Some(header) = place else {
+        return false;
+    };
     header[..4].copy_from_slice(&first.to_be_bytes());
     header[4..6].copy_from_slice(&(ip_len as u16).to_be_bytes());
     header[6] = protocol::IPV6;
     header[7] = outer.hop_limit;
-    header[8..24].copy_from_slice(&outer.source.to_be_bytes());
-    header[24..].copy_from_slice(&outer.destination.to_be_bytes());
-    put(buf.data_mut(), at, &header);
+    header[8..24].copy_from_slice(&outer.source);
+    header[24..].copy_from_slice(&outer.destination);
     true
 }
 

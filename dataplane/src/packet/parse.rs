@@ -449,15 +449,17 @@ impl Walk<'_> {
         announced: usize,
     ) -> Result<(), ParseError> {
         let first = start + 2;
+        // The common shape: the one option is ours and fills its header.
+        let (kind, data_len) = (self.packet[first], self.packet[first + 1] as usize);
+        if kind == self.types.option && data_len + 4 == len {
+            let carrier = carrier_of(header);
+            return self.object(first + 2, data_len, start, announced, carrier);
+        }
         for option in Options::new(&self.packet[first..start + len]) {
             let option = option.map_err(|error| fault(error, first))?;
             let data = first + option.offset + 2;
             if option.kind == self.types.option {
-                let carrier = if header == protocol::HOP_BY_HOP {
-                    Carrier::HopByHop
-                } else {
-                    Carrier::DestOption
-                };
+                let carrier = carrier_of(header);
                 self.object(data, option.data.len(), start, announced, carrier)?;
             } else if header == protocol::HOP_BY_HOP {
                 unrecognized(option.action(), data - 2, self.parsed.destination)?;
@@ -547,6 +549,16 @@ impl Walk<'_> {
         }
         *place = Some(found);
         Ok(())
+    }
+}
+
+/// How an option of this header carries its object.
+#[inline]
+const fn carrier_of(header: u8) -> Carrier {
+    if header == protocol::HOP_BY_HOP {
+        Carrier::HopByHop
+    } else {
+        Carrier::DestOption
     }
 }
 

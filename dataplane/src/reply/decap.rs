@@ -46,7 +46,8 @@ impl Path<'_> {
         item.target = Target::of(self.config, item.parsed.destination);
         match item.target {
             Target::Service(_) | Target::Generic | Target::UnknownClass => {
-                item.hash = self.own.flows.hash(&flow_key(&item.parsed));
+                item.key = flow_key(&item.parsed);
+                item.hash = self.own.flows.hash(&item.key);
                 self.at_service(buf, item)
             }
             Target::Own => self.at_host(buf, item),

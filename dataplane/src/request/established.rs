@@ -20,7 +20,7 @@ use crate::verdict::{DropReason, MetadataNote, Verdict};
 
 impl Path<'_> {
     /// Takes a packet of a client to a service address its way: by its flow, or as a new one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn by_flow<B: PacketBuf>(
         &mut self,
         buf: &mut B,
@@ -81,7 +81,7 @@ impl Path<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn follow<B: PacketBuf>(
         &mut self,
         buf: &mut B,
@@ -111,7 +111,7 @@ impl Path<'_> {
     }
 
     /// What a client's packet says of its flow.
-    #[inline]
+    #[inline(always)]
     fn advance<B: PacketBuf>(&mut self, buf: &B, item: &Item, flow: FlowRef) {
         let now_ms = self.now.mono_ms();
         let entry = self.own.flows.entry_mut(flow);

@@ -24,7 +24,7 @@ struct Way {
     mac: [u8; 6],
     mtu: u16,
     /// The SID and the ECN mode of an encapsulated way.
-    tunnel: Option<(u128, EcnMode)>,
+    tunnel: Option<([u8; 16], EcnMode)>,
 }
 
 impl Path<'_> {
@@ -58,7 +58,7 @@ impl Path<'_> {
         let done = match way.tunnel {
             Some((sid, ecn)) => {
                 let outer = Outer {
-                    source: self.own_address(),
+                    source: self.config.router.address.octets(),
                     destination: sid,
                     hop_limit: self.config.router.hop_limit,
                     flow_label: flow_label(hash),
@@ -88,7 +88,7 @@ impl Path<'_> {
                     mac: entry.destination_mac,
                     mtu: entry.mtu,
                     tunnel: match entry.kind {
-                        PathKind::Encap => Some((u128::from_be_bytes(entry.sid), entry.ecn)),
+                        PathKind::Encap => Some((entry.sid, entry.ecn)),
                         PathKind::L2 => None,
                         PathKind::None => return None,
                     },
@@ -100,7 +100,7 @@ impl Path<'_> {
                     port: spill.next_hop.port,
                     mac: spill.next_hop.mac,
                     mtu: self.port(spill.next_hop.port)?.mtu,
-                    tunnel: Some((u128::from(spill.sid), EcnMode::Compatibility)),
+                    tunnel: Some((spill.sid.octets(), EcnMode::Compatibility)),
                 })
             }
         }
