@@ -1,12 +1,22 @@
-//! Configuration, registration, telemetry, publishing, API and metrics of the Agent Forwarding Router.
+//! The control plane of the Agent Forwarding Router: everything but the packets.
 //!
 //! | module | is |
 //! |---|---|
 //! | [`config`] | the configuration file: TOML to checked types, every error with its line |
+//! | [`registry`] | which instance has which slot, and what a new configuration changes |
+//! | [`telemetry`] | what reports tell of an instance, and its silence |
+//! | [`control_core`] | the AFT's one writer: from what workers say to the next generation |
+//! | [`api`] | what `afrctl` and others ask of a running `afrd` |
+//! | `boot` | DPDK, ports and workers, with the feature `eal` |
 
 pub mod config;
-
-// NOTE to helper ctl (remove when done): to go faster the lead gave `api`, `metrics` and the `afrctl` binary (src/api/**,
-// src/metrics/**, src/ctl/**, src/bin/afrctl.rs) to helper "ctl2" (/tmp/ctl2_task.md), and writes `boot` (src/boot/**:
-// EAL arguments, huge pages, mempools, ports, WorkerLoops on lcores) himself. Yours remain: config, registry, core, the
-// CoreHandle implementation for the API, and bin/afrd.rs wiring with reload and signals.
+pub mod registry;
+pub mod telemetry;
+pub mod control_core;
+pub mod api;
+pub mod metrics;
+pub mod ctl;
+#[cfg(feature = "eal")]
+pub mod boot;
+#[cfg(test)]
+mod testing;

@@ -78,7 +78,8 @@ pub struct PortFacts {
 pub struct Hardware {
     eal: Eal,
     pools: SocketPools,
-    ports: Vec<Port>,
+    /// Shared with whoever asks for their state.
+    ports: Arc<Vec<Port>>,
     facts: Vec<PortFacts>,
     /// Queues by worker, then by port.
     queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
@@ -122,7 +123,7 @@ impl Hardware {
             queues: (0..workers).map(|_| (Vec::new(), Vec::new())).collect(),
             eal,
             pools,
-            ports: Vec::new(),
+            ports: Arc::default(),
             facts: Vec::new(),
             lcores,
             idle: process.workers.idle,
@@ -130,12 +131,13 @@ impl Hardware {
             memory,
             remarks: Vec::new(),
         };
+        let mut ports = Vec::with_capacity(process.devices.len());
         for (at, device) in process.devices.iter().enumerate() {
             let name = names.get(at).cloned().unwrap_or_default();
-            hardware
-                .open_port(&name, device, mtus.get(at).copied())
-                .map_err(|source| BootError::Port { name, source })?;
+            let port = hardware.open_port(&name, device, mtus.get(at).copied());
+            ports.push(port.map_err(|source| BootError::Port { name, source })?);
         }
+        hardware.ports = Arc::new(ports);
         Ok(hardware)
     }
 
@@ -144,7 +146,7 @@ impl Hardware {
         name: &str,
         device: &crate::config::Device,
         mtu: Option<u16>,
-    ) -> Result<(), PortError> {
+    ) -> Result<Port, PortError> {
         let workers = self.queues.len() as u16;
         let lcore = self.lcores.first().copied();
         let socket = lcore.map_or(dpdk::SocketId::ANY, |lcore| self.eal.socket_of(lcore));
@@ -183,8 +185,7 @@ impl Hardware {
             own_rx.push(rx);
             own_tx.push(tx);
         }
-        self.ports.push(port);
-        Ok(())
+        Ok(port)
     }
 
     /// What the ports turned out to be, in their order.
@@ -285,7 +286,7 @@ pub struct Appliance {
 impl Appliance {
     /// The open ports, in the configuration's order.
     #[must_use]
-    pub fn ports(&self) -> &[Port] {
+    pub fn ports(&self) -> &Arc<Vec<Port>> {
         &self.hardware.ports
     }
 

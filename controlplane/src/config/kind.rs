@@ -213,7 +213,7 @@ fn is_pci_address(text: &str) -> bool {
 /// `N` bytes in hexadecimal.
 pub(crate) fn hex<const N: usize>() -> Kind<[u8; N]> {
     let expected = format!("{N} bytes in hexadecimal ({} digits)", 2 * N);
-    Kind::of_text(&expected, |text| hex_bytes(text))
+    Kind::of_text(&expected, hex_bytes)
 }
 
 /// `N` bytes from their hexadecimal digits.

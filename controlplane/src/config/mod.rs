@@ -17,6 +17,7 @@ mod restart;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use afr_dataplane::config::{Config, Instance};
 
@@ -31,12 +32,25 @@ use document::{Document, Section};
 pub struct Loaded {
     /// What the process is set up with once.
     pub process: Process,
-    /// What workers run under. The ports' Ethernet addresses are zero until the devices are open.
-    pub plane: Config,
+    /// What workers run under. The ports' Ethernet addresses are zero until [`Loaded::adopt`].
+    pub plane: Arc<Config>,
     /// The instances.
     pub instances: Vec<Registered>,
     /// What the control core runs under.
     pub control: Control,
+}
+
+impl Loaded {
+    /// Enters what the file does not tell: the least revision it can have, and the Ethernet addresses of the ports'
+    /// devices. To be called before the configuration is shared; later it does nothing.
+    pub fn adopt(&mut self, revision: u64, macs: impl IntoIterator<Item = [u8; 6]>) {
+        if let Some(plane) = Arc::get_mut(&mut self.plane) {
+            plane.revision = plane.revision.max(revision);
+            for (port, mac) in plane.ports.iter_mut().zip(macs) {
+                port.mac = mac;
+            }
+        }
+    }
 }
 
 /// An instance of the file.
@@ -77,7 +91,7 @@ pub enum LoadError {
     Wrong(#[from] Problems),
 }
 
-/// Reads and checks the file at `path`. `revision` counts reloads.
+/// Reads and checks the file at `path`. `revision` counts the configurations put in force.
 ///
 /// # Errors
 /// [`LoadError`], with everything that is wrong.
@@ -125,7 +139,7 @@ fn read(root: &Section<'_>, directory: &Path, revision: u64) -> Option<Loaded> {
     let (cluster, router) = network.router?;
     Some(Loaded {
         process: Process { devices, ..process },
-        plane: Config {
+        plane: Arc::new(Config {
             revision,
             cluster,
             router,
@@ -144,7 +158,7 @@ fn read(root: &Section<'_>, directory: &Path, revision: u64) -> Option<Loaded> {
             admit: knobs.admit,
             limits: knobs.limits,
             maglev_seed: network.maglev_seed?,
-        },
+        }),
         instances,
         control: knobs.control,
     })
