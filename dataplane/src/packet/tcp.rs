@@ -118,7 +118,7 @@ pub fn clamp_mss(frame: &mut [u8], parsed: &Parsed, limit: u16) -> bool {
                     return false;
                 }
                 let mut field = be16(frame, l4 + 16);
-                if (at + 2 - l4) % 2 == 0 {
+                if (at - l4).is_multiple_of(2) {
                     field = checksum_update(field, old, limit);
                 } else {
                     // The value lies across two of the checksum's words: both change.

@@ -11,7 +11,7 @@ use super::choose::{Choice, Chooser};
 use super::matching::{Need, candidates};
 use super::policy::Task;
 use super::score::{View, reused_tokens};
-use super::verify::{Usable, Verified};
+use super::verify::{Unbelieved, Usable};
 use crate::aft::SigKey;
 use crate::aft::maglev::Maglev;
 use crate::aft::residency::Said;
@@ -124,12 +124,12 @@ impl Path<'_> {
             return Ok(None);
         }
         match self.verify(&item.parsed, found.of(buf.data())) {
-            Verified::Usable(usable) => Ok(Some(usable)),
-            Verified::Unusable(note) => {
+            Ok(usable) => Ok(Some(usable)),
+            Err(Unbelieved::Unusable(note)) => {
                 self.note(note);
                 Ok(None)
             }
-            Verified::Drop(reason) => Err(reason),
+            Err(Unbelieved::Refused(reason)) => Err(reason),
         }
     }
 

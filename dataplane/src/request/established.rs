@@ -6,7 +6,7 @@
 
 use super::boundary::Boundary;
 use super::dispatch::{opens, prompt_tokens};
-use super::verify::{Usable, Verified};
+use super::verify::{Unbelieved, Usable};
 use crate::config::{Class, OnDeath};
 use crate::death;
 use crate::flow::{FlowKey, FlowRef, FlowState, Pin};
@@ -159,11 +159,9 @@ impl Path<'_> {
         let bytes = found.of(buf.data());
         let print = self.own.fingerprint.of(bytes);
         let verified = match self.verify(&item.parsed, bytes) {
-            Verified::Usable(usable) => Some(usable),
-            Verified::Drop(DropReason::MetadataMalformed) => {
-                return Err(DropReason::MetadataMalformed);
-            }
-            Verified::Unusable(_) | Verified::Drop(_) => None,
+            Ok(usable) => Some(usable),
+            Err(Unbelieved::Refused(reason @ DropReason::MetadataMalformed)) => return Err(reason),
+            Err(_) => None,
         };
         let entry = self.own.flows.entry(flow);
         let (pin, class) = (entry.pin(), self.class(entry.class));

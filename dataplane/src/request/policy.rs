@@ -226,8 +226,9 @@ impl Policy for RoundRobin {
 fn load(view: &View<'_>, slot: Slot) -> u64 {
     let (pending, in_flight) = view.ahead(slot);
     // Tokens first; requests that run decide between instances without any waiting.
-    (u64::from(pending) + u64::from(in_flight)) << 20
-        | u64::from(view.running(slot)) + u64::from(view.queue(slot))
+    let tokens = u64::from(pending) + u64::from(in_flight);
+    let requests = u64::from(view.running(slot)) + u64::from(view.queue(slot));
+    (tokens << 20) + requests
 }
 
 /// One of those within `margin` of the smallest cost: the one that the hash of flow and slot ranks highest, so that

@@ -42,44 +42,45 @@ pub struct Usable {
     pub prefixes: ArrayVec<Prefix, 8>,
 }
 
-/// What verification says.
-#[derive(Debug)]
-pub enum Verified {
-    /// The request may be acted on.
-    Usable(Usable),
-    /// It may not, for this reason; the packet is as one without.
+/// Why a request is not acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unbelieved {
+    /// For this reason; the packet is as one without.
     Unusable(MetadataNote),
-    /// The packet is to be dropped.
-    Drop(DropReason),
+    /// For this one, and the packet is to be dropped.
+    Refused(DropReason),
 }
+
+use Unbelieved::{Refused, Unusable};
 
 impl Path<'_> {
     /// Verifies the request object in `bytes` of the packet that `parsed` describes.
-    pub(crate) fn verify(&mut self, parsed: &Parsed, bytes: &[u8]) -> Verified {
+    ///
+    /// # Errors
+    ///
+    /// Why it is not to be acted on.
+    pub(crate) fn verify(&mut self, parsed: &Parsed, bytes: &[u8]) -> Result<Usable, Unbelieved> {
         let Ok(Object::Request(view)) = Object::parse(bytes, Place::InBand) else {
-            return Verified::Drop(DropReason::MetadataMalformed);
+            return Err(Refused(DropReason::MetadataMalformed));
         };
-        if let Err(verdict) = self.authenticate(parsed, &view) {
-            return verdict;
-        }
+        self.authenticate(parsed, &view)?;
         let age_s = self.now.unix_s().abs_diff(u64::from(view.issued_at()));
         if age_s > u64::from(self.config.dispatch.request_skew_s) {
-            return Verified::Unusable(MetadataNote::Stale);
+            return Err(Unusable(MetadataNote::Stale));
         }
         read(self.config, &view)
     }
 
     /// Whether the request is its sender's, and the sender may say what it says.
-    fn authenticate(&mut self, parsed: &Parsed, view: &RequestView<'_>) -> Result<(), Verified> {
+    fn authenticate(&mut self, parsed: &Parsed, view: &RequestView<'_>) -> Result<(), Unbelieved> {
         if view.key_id() == KeyId::NONE {
             return if self.config.accept_unauthenticated {
                 Ok(())
             } else {
-                Err(Verified::Unusable(MetadataNote::Unauthenticated))
+                Err(Unusable(MetadataNote::Unauthenticated))
             };
         }
-        let key =
-            valid_key(self.config, view.key_id(), self.now.unix_s()).map_err(Verified::Unusable)?;
+        let key = valid_key(self.config, view.key_id(), self.now.unix_s()).map_err(Unusable)?;
         let sender = masked_source(parsed.source.to_be_bytes(), key.source_prefix_len);
         let context = RequestContext {
             source: parsed.source.to_be_bytes(),
@@ -95,13 +96,13 @@ impl Path<'_> {
                 .keys
                 .derived(self.config, key, Role::Request, u128::from_be_bytes(sender));
         if !sender_key.verify_request(&context, view) {
-            return Err(Verified::Drop(DropReason::MacInvalid));
+            return Err(Refused(DropReason::MacInvalid));
         }
         if !key.classes.allows(&view.class_id()) {
-            return Err(Verified::Drop(DropReason::ClaimClass));
+            return Err(Refused(DropReason::ClaimClass));
         }
         if !key.policies.allows(&view.policy()) {
-            return Err(Verified::Drop(DropReason::ClaimPolicy));
+            return Err(Refused(DropReason::ClaimPolicy));
         }
         self.note(MetadataNote::RequestVerified);
         Ok(())
@@ -119,9 +120,9 @@ pub(crate) fn valid_key(config: &Config, id: KeyId, now_s: u64) -> Result<&Key, 
 }
 
 /// Reads what the request asks for, once it is believed.
-fn read(config: &Config, view: &RequestView<'_>) -> Verified {
+fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
     let Some(catalogue) = config.catalogue(view.catalogue()) else {
-        return Verified::Unusable(MetadataNote::UnknownCatalogue);
+        return Err(Unusable(MetadataNote::UnknownCatalogue));
     };
     let mut labels = ArrayVec::new();
     let mut bloom = Bloom::new();
@@ -131,7 +132,7 @@ fn read(config: &Config, view: &RequestView<'_>) -> Verified {
             .get(&hash)
             .and_then(|at| catalogue.labels.get(usize::from(*at)));
         let Some((_, label)) = label else {
-            return Verified::Unusable(MetadataNote::UnknownLabel);
+            return Err(Unusable(MetadataNote::UnknownLabel));
         };
         bloom.insert(*label);
         let _ = labels.try_push(*label);
@@ -142,11 +143,11 @@ fn read(config: &Config, view: &RequestView<'_>) -> Verified {
             .and_then(|ix| config.classes.get(usize::from(ix.0)))
             .is_some_and(|class| class.allow_bloom);
         if !allowed {
-            return Verified::Unusable(MetadataNote::BloomRefused);
+            return Err(Unusable(MetadataNote::BloomRefused));
         }
         bloom = Bloom::from_bytes(bytes);
     }
-    Verified::Usable(Usable {
+    Ok(Usable {
         class: view.class_id(),
         policy: view.policy(),
         flags: view.flags(),

@@ -1,0 +1,154 @@
+//! Tokens in flight: from the SYN to the report that shows the work.
+
+use afr_dataplane::verdict::MetadataNote;
+use afr_wire::Request;
+
+use crate::support::metadata::{prefix, report, request, told, with_prefixes};
+use crate::support::packet::{ACK, RST, SYN};
+use crate::support::setup::{CHAT, EDGE, FABRIC, Setup, UNIX_S, service};
+use crate::support::world::{World, ack, data, datagram, report_datagram, syn};
+
+fn world() -> World {
+    World::new(Setup::new(1))
+}
+
+/// The instance reports as of `age_ms` ago, and the next generation has it.
+fn report_as_of(world: &mut World, seq: u32, age_ms: u64) {
+    let mut report = report(1, seq);
+    report.sampled_at_ms = (world.now.unix_ms - age_ms) as u32;
+    let outcome = world.send(FABRIC, &report_datagram(1, &told(&report)));
+    assert_eq!(outcome.noted(MetadataNote::ReportApplied), 1, "{outcome:?}");
+    world.settle();
+}
+
+/// Time passes, and the control core samples what is committed.
+fn wait(world: &mut World, ms: u64) {
+    for _ in 0..ms / 10 {
+        world.skip(10);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_syn_opens_payload_commits_a_report_covers() {
+    let mut world = world();
+    let inflight = std::sync::Arc::clone(&world.shared.inflight);
+    let slot = afr_dataplane::id::Slot(0);
+    let charge = || (inflight.opening(slot), inflight.committed(slot));
+    // The first report teaches how the clocks differ.
+    report_as_of(&mut world, 1, 0);
+    world.send(EDGE, &syn(1, service(CHAT)).asking(&request()));
+    assert_eq!(charge(), (4_096, 0));
+    world.send(EDGE, &syn(1, service(CHAT)).asking(&request()));
+    assert_eq!(charge(), (4_096, 0), "a retransmission is not charged");
+    world.send(EDGE, &ack(1, service(CHAT), 7));
+    assert_eq!(charge(), (4_096, 0));
+    world.send(EDGE, &data(1, service(CHAT), 7));
+    assert_eq!(charge(), (0, 4_096));
+    world.send(EDGE, &data(1, service(CHAT), 7));
+    assert_eq!(charge(), (0, 4_096), "once");
+    assert_eq!(world.in_flight(1), 4_096);
+    wait(&mut world, 100);
+    // A sample from before the work was sent does not show it.
+    report_as_of(&mut world, 2, 150);
+    assert_eq!(world.in_flight(1), 4_096);
+    report_as_of(&mut world, 3, 20);
+    assert_eq!(world.in_flight(1), 0);
+    assert_eq!(charge(), (0, 4_096), "nothing is ever cleared");
+}
+
+#[test]
+fn only_what_is_new_is_charged() {
+    let mut world = world();
+    let first = [prefix(4, 1), prefix(8, 1)];
+    world.send(EDGE, &syn(1, service(CHAT)).asking(&with_prefixes(&first)));
+    assert_eq!(world.in_flight(1), 4_096);
+    world.send(EDGE, &syn(2, service(CHAT)).asking(&with_prefixes(&first)));
+    assert_eq!(world.in_flight(1), 4_096 + (4_096 - 8 * 256));
+    // All of it held: the last token is computed all the same.
+    let short = Request {
+        prompt_tokens: 4 * 256,
+        ..with_prefixes(&first[..1])
+    };
+    world.send(EDGE, &syn(3, service(CHAT)).asking(&short));
+    assert_eq!(world.in_flight(1), 4_096 + (4_096 - 8 * 256) + 1);
+}
+
+#[test]
+fn lengths_are_believed_within_bounds() {
+    for (told, charged) in [(0, 1_000), (5, 5), (u32::MAX, 100_000)] {
+        let mut world = world();
+        let asking = Request {
+            prompt_tokens: told,
+            ..request()
+        };
+        world.send(EDGE, &syn(1, service(CHAT)).asking(&asking));
+        assert_eq!(world.in_flight(1), charged);
+    }
+}
+
+#[test]
+fn a_reset_gives_back() {
+    let mut world = world();
+    world.send(EDGE, &syn(1, service(CHAT)).asking(&request()));
+    let reset = ack(1, service(CHAT), 7).tcp(|tcp| *tcp.flags = RST);
+    world.send(EDGE, &reset);
+    assert_eq!(world.in_flight(1), 0);
+    world.send(EDGE, &data(1, service(CHAT), 7));
+    assert_eq!(world.in_flight(1), 0, "what comes late is not charged");
+}
+
+#[test]
+fn a_second_without_payload_gives_back() {
+    let mut world = world();
+    world.send(EDGE, &syn(1, service(CHAT)).asking(&request()));
+    world.pass(900);
+    world.send(EDGE, &ack(1, service(CHAT), 7));
+    assert_eq!(world.in_flight(1), 4_096);
+    world.pass(1_200);
+    assert_eq!(world.in_flight(1), 0);
+    assert_eq!(world.flows().len(), 1, "the flow itself lives");
+}
+
+#[test]
+fn an_expired_or_reopened_flow_gives_back() {
+    let setup = Setup::new(1).config(|config| {
+        config.flows.tcp_opening_ms = 500;
+        config.dispatch.opening_timeout_us = 60_000_000;
+    });
+    let mut world = World::new(setup);
+    world.send(EDGE, &syn(1, service(CHAT)).asking(&request()));
+    world.skip(600);
+    let again = world.send(EDGE, &syn(1, service(CHAT)).asking(&request()));
+    assert_eq!(again.noted(MetadataNote::FlowCreated), 1);
+    assert_eq!(world.in_flight(1), 4_096, "once, not twice");
+    world.pass(2_000);
+    assert!(world.flows().is_empty());
+    assert_eq!(world.in_flight(1), 0);
+}
+
+#[test]
+fn what_comes_with_the_syn_is_committed() {
+    let mut world = world();
+    let early = syn(1, service(CHAT)).tcp(|tcp| *tcp.payload = b"GET /".to_vec());
+    world.send(EDGE, &early.asking(&request()));
+    let slot = afr_dataplane::id::Slot(0);
+    assert_eq!(world.shared.inflight.opening(slot), 0);
+    assert_eq!(world.shared.inflight.committed(slot), 4_096);
+    world.send(EDGE, &datagram(2, service(CHAT)).asking(&request()));
+    assert_eq!(world.shared.inflight.committed(slot), 2 * 4_096);
+}
+
+#[test]
+fn plain_clients_by_maglev_are_not_charged() {
+    let mut world = world();
+    world.send(EDGE, &syn(1, service(CHAT)));
+    let odd = syn(2, service(CHAT)).tcp(|tcp| *tcp.flags = SYN | ACK);
+    world.send(EDGE, &odd.asking(&request()));
+    let stale = Request {
+        issued_at: UNIX_S - 1_000,
+        ..request()
+    };
+    world.send(EDGE, &syn(3, service(CHAT)).asking(&stale));
+    assert_eq!(world.in_flight(1), 0);
+}
