@@ -1,5 +1,5 @@
 use afr_dataplane::aft::{Load, ReportOrder};
-use afr_dataplane::id::ClassIx;
+use afr_dataplane::id::{ClassIx, Slot};
 use afr_dataplane::message::KvEvent;
 use afr_wire::{CatalogueVersion, ClassId, DomainId, Prefix, Signature};
 use arrayvec::ArrayVec;
