@@ -7,6 +7,8 @@
 //! | [`telemetry`] | what reports tell of an instance, and its silence |
 //! | [`control_core`] | the AFT's one writer: from what workers say to the next generation |
 //! | [`api`] | what `afrctl` and others ask of a running `afrd` |
+//! | [`metrics`] | the same figures for Prometheus, over HTTP |
+//! | [`ctl`] | `afrctl` |
 //! | `boot` | DPDK, ports and workers, with the feature `eal` |
 
 pub mod config;

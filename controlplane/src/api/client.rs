@@ -87,7 +87,10 @@ impl Client {
         let sent = self.stream.get_mut().write_all(&line);
         // One that was turned away finds the connection closed, and why in its answer.
         if let Err(error) = sent
-            && error.kind() != io::ErrorKind::BrokenPipe
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+            )
         {
             return Err(error.into());
         }

@@ -44,7 +44,7 @@ pub trait CoreControl: CoreState {
     /// [`Refusal::NotRegistered`].
     fn operate(&mut self, instance: InstanceId, operation: Operation) -> Result<(), Refusal>;
 
-    /// Puts a checked configuration in force with the next generation. Everything stays as it was on an error. The ports'
+    /// Puts a checked configuration in force with the next generation, as the next revision. Everything stays as it was on an error. The ports'
     /// Ethernet addresses, which no file tells, stay those of the running configuration.
     ///
     /// # Errors

@@ -70,8 +70,8 @@ pub struct Site {
     /// What the process runs on.
     pub platform: Platform,
     config_path: PathBuf,
-    /// Revision of the last configuration put in force by [`Self::reload`]. One reload at a time.
-    revision: Mutex<u64>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
     reloads_applied: AtomicU64,
     reloads_refused: AtomicU64,
 }
@@ -90,7 +90,7 @@ impl Site {
             shared,
             platform,
             config_path,
-            revision: Mutex::new(0),
+            reloading: Mutex::new(()),
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
         }
@@ -102,26 +102,20 @@ impl Site {
     /// [`ApiError::Refused`] with everything that is wrong, and what stands in [`CoreHandle::act`]; the running
     /// configuration stays in force.
     pub async fn reload(&self) -> Result<ReloadView, ApiError> {
-        let mut revision = self.revision.lock().await;
-        let result = self.load_and_apply(*revision).await;
-        match &result {
-            Ok(applied) => {
-                *revision = applied.revision;
-                self.reloads_applied.fetch_add(1, Relaxed);
-            }
-            Err(_) => {
-                self.reloads_refused.fetch_add(1, Relaxed);
-            }
-        }
+        let _turn = self.reloading.lock().await;
+        let result = self.load_and_apply().await;
+        let count = match result {
+            Ok(_) => &self.reloads_applied,
+            Err(_) => &self.reloads_refused,
+        };
+        count.fetch_add(1, Relaxed);
         result
     }
 
-    async fn load_and_apply(&self, last_revision: u64) -> Result<ReloadView, ApiError> {
-        // The generation may not have the last reload yet.
-        let published = self.core.look(|core| core.aft().config.revision).await?;
-        let next = published.max(last_revision) + 1;
+    async fn load_and_apply(&self) -> Result<ReloadView, ApiError> {
         let path = self.config_path.clone();
-        let loading = tokio::task::spawn_blocking(move || config::load(&path, next));
+        // The core numbers what it puts in force.
+        let loading = tokio::task::spawn_blocking(move || config::load(&path, 0));
         let refused = |reasons| ApiError::Refused { reasons };
         let loaded = match loading.await {
             Ok(Ok(loaded)) => loaded,

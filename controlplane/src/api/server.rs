@@ -27,8 +27,6 @@ use super::socket::Socket;
 
 /// Time after which accepting is tried again when the system refuses, which it does for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Time that a connection which is turned away gets to take its error line.
-const PARTING: Duration = Duration::from_secs(1);
 
 /// What clients may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +118,7 @@ impl<B: Backend> Server<B> {
 fn turn_away(stream: UnixStream, most: usize) {
     let line = encode(Err(ApiError::TooManyConnections { most }));
     if let Ok(stream) = stream.into_std() {
-        // A socket's buffer takes a line at once; if not, the client learns from the end of the connection.
-        let _ = stream.set_write_timeout(Some(PARTING));
+        // The socket's buffer, being empty, takes a line at once; and tokio's sockets do not block.
         let _ = io::Write::write(&mut &stream, &line);
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::args::TopArgs;
-use super::render::{report_age, state};
+use super::render::{report_age, state_of};
 use super::table::Table;
 use super::units::{count, percent, scaled, time};
 use crate::api::protocol::CounterFilter;
@@ -183,7 +183,7 @@ fn instances(before: &Sample, now: &Sample, rate: &dyn Fn(u64, u64) -> f64) -> S
         let dispatches = was.map_or(0, |was| was.dispatches);
         table.row(vec![
             is.name.clone(),
-            state(is.state, &is.causes),
+            state_of(is),
             scaled(rate(dispatches, is.dispatches)),
             is.waiting_requests.to_string(),
             is.running_requests.to_string(),

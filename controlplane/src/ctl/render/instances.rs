@@ -32,7 +32,7 @@ pub(super) fn instances(instances: &[InstanceView], detail: Detail) -> String {
         table.row(vec![
             of.id.to_string(),
             of.name.clone(),
-            state(of.state, &of.causes),
+            state_of(of),
             of.classes.join(","),
             of.waiting_requests.to_string(),
             of.running_requests.to_string(),
@@ -60,7 +60,7 @@ fn in_full(of: &InstanceView) -> String {
     };
     list(&[
         ("instance", format!("{} ({})", of.name, of.id)),
-        ("state", state(of.state, &of.causes)),
+        ("state", state_of(of)),
         ("slot", format!("{}, tenant {}", of.slot, of.incarnation)),
         ("classes", or_dash(Some(of.classes.join(", ")))),
         ("refuses", or_dash(Some(of.refuses.join(", ")))),
@@ -104,8 +104,18 @@ fn in_full(of: &InstanceView) -> String {
     ])
 }
 
-/// A state and what it comes from.
-pub(in crate::ctl) fn state(state: StateView, causes: &[StateCause]) -> String {
+/// An instance's state, and what it comes from.
+pub(in crate::ctl) fn state_of(of: &InstanceView) -> String {
+    let text = state(of.state, &of.causes);
+    // Its last report says so; that is no state of the AFR's, and passes with the next.
+    if of.state == StateView::Up && !of.available {
+        text + ", refuses all"
+    } else {
+        text
+    }
+}
+
+fn state(state: StateView, causes: &[StateCause]) -> String {
     let mut names: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
     names.dedup();
     if names.is_empty() {

@@ -4,7 +4,7 @@ mod instances;
 mod packets;
 mod program;
 
-pub(super) use instances::{report_age, state};
+pub(super) use instances::{report_age, state_of};
 
 use crate::api::Response;
 

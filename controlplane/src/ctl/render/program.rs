@@ -66,9 +66,9 @@ pub(super) fn classes(classes: &[ClassView]) -> String {
 pub(super) fn aft(aft: &AftView) -> String {
     let consumed: Vec<_> = aft.consumed_messages.iter().map(|n| count(*n)).collect();
     let stalled = match aft.publish_stalled_us {
-        0 => format!("none; {} times since the start", count(aft.publish_stalls)),
+        0 => format!("none now, {} since the start", count(aft.publish_stalls)),
         us => format!(
-            "for {}; {} times since the start",
+            "one for {} now, {} since the start",
             time(us),
             count(aft.publish_stalls)
         ),
