@@ -8,3 +8,5 @@ pub mod trust;
 pub mod emulator;
 pub mod load;
 pub mod lab;
+pub mod bench;
+pub mod demo;

@@ -8,8 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use afr_perf::bench::frames::Frames;
 use afr_perf::bench::program::{Program, Setup, write_frames};
 use afr_perf::bench::report::{Report, runs};
+use afr_perf::lab::HugePages;
 use anyhow::{Context, ensure};
 use clap::Parser;
+
+/// Memory for packet buffers.
+const HUGE_PAGES_MIB: u32 = 1_024;
 
 /// Packets a second of one worker, beside dpdk-testpmd on the same frames, core and minutes.
 ///
@@ -81,11 +85,9 @@ fn measure(
     afrd: &std::path::Path,
     directory: &std::path::Path,
 ) -> anyhow::Result<Report> {
-    let huge_pages = free_huge_pages() >= 256;
-    if !huge_pages {
-        eprintln!(
-            "no huge pages free: measuring on ordinary memory (echo 1024 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages)"
-        );
+    let taken = HugePages::take(directory, HUGE_PAGES_MIB);
+    if let Err(error) = &taken {
+        eprintln!("no huge pages ({error}): measuring on ordinary memory");
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut all = Vec::new();
@@ -105,7 +107,7 @@ fn measure(
             instances: arguments.instances,
             flow_capacity: (2 * arguments.flows).next_power_of_two().max(1 << 20),
             frames: arguments.flows,
-            huge_pages,
+            huge_pages: taken.is_ok(),
             window: Duration::from_secs(arguments.seconds),
         };
         write_frames(&frames, &setup.pcap).context("cannot write the frames")?;
@@ -144,13 +146,6 @@ fn print_table(report: &Report) {
         );
     }
     println!("5tswap swaps addresses and ports: no look-up, no state, no encapsulation.");
-}
-
-fn free_huge_pages() -> u64 {
-    fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 fn cpuinfo(key: &str) -> Option<String> {
