@@ -168,7 +168,7 @@ impl View<'_> {
         let (pending_tokens, in_flight_tokens) = self.ahead(slot);
         let reuse_tokens = reused_tokens(prompt_tokens, depth);
         let rate_q = u64::from(of(&self.aft.us_per_token_q, slot));
-        let time = |tokens: u64| (tokens * rate_q) >> RATE_SHIFT;
+        let time = |tokens: u64| tokens.saturating_mul(rate_q) >> RATE_SHIFT;
         Estimate {
             pending_tokens,
             in_flight_tokens,

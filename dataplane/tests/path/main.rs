@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod buffers;
 mod parse;
 mod chains;
 mod boundary;

@@ -11,6 +11,7 @@
 
 pub(crate) mod corpus;
 pub(crate) mod control_core;
+pub(crate) mod hostile;
 pub(crate) mod metadata;
 pub(crate) mod packet;
 pub(crate) mod pcap;

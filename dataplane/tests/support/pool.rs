@@ -13,6 +13,8 @@ pub(crate) const ROOM: usize = 2_048;
 pub(crate) struct Buf {
     inner: Option<VecBuf>,
     home: Arc<ArrayQueue<VecBuf>>,
+    /// Pretends to lie in several pieces.
+    pub(crate) segmented: bool,
 }
 
 impl Buf {
@@ -58,7 +60,7 @@ impl PacketBuf for Buf {
     }
 
     fn is_contiguous(&self) -> bool {
-        true
+        !self.segmented
     }
 }
 
@@ -88,6 +90,7 @@ impl Pool {
         Buf {
             inner: Some(inner),
             home: Arc::clone(&self.free),
+            segmented: false,
         }
     }
 
@@ -122,6 +125,7 @@ impl PacketPool for Pool {
         Some(Buf {
             inner: Some(inner),
             home: Arc::clone(&self.free),
+            segmented: false,
         })
     }
 }

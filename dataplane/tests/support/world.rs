@@ -280,6 +280,17 @@ impl World {
     /// Gives the first worker a buffer with so much room before the frame.
     pub(crate) fn cramped(&mut self, port: PortIx, packet: &Packet, headroom: usize) -> Outcome {
         let buf = self.pool.receive_with_headroom(&packet.frame(), headroom);
+        self.one(port, buf)
+    }
+
+    /// Gives the first worker a frame that lies in several buffers.
+    pub(crate) fn segmented(&mut self, port: PortIx, packet: &Packet) -> Outcome {
+        let mut buf = self.pool.receive(&packet.frame());
+        buf.segmented = true;
+        self.one(port, buf)
+    }
+
+    fn one(&mut self, port: PortIx, buf: Buf) -> Outcome {
         let mut burst: Burst<Buf> = [buf].into_iter().collect();
         self.observe(|world| {
             let (now, pool, exit) = (world.now, &mut world.pool, &mut world.exit);
