@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -15,13 +16,12 @@ use super::namespace::Namespace;
 use super::process::{Process, ProcessError};
 use super::topology::Lab;
 
-/// How long `afrd` may take to come up, or to answer a reload.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long `afrd` may take to come up, or to do what it is asked for.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The directory in which programs are looked for before all others.
 const BIN_DIR: &str = "AFR_BIN_DIR";
-/// What `afrd` logs when it takes a configuration, and when it refuses one.
-const TAKEN: &str = "configuration in force";
-const REFUSED: &str = "configuration refused";
+/// How often it is asked for something that is to come.
+const ASK: Duration = Duration::from_millis(50);
 
 /// Why `afrd` does not run as it should.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum AfrdError {
     /// `afrd --check` or `afrctl` fails.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// It refuses a configuration that `afrd --check` finds right.
+    #[error("afrd refuses a configuration that it found right; its log ends with\n{0}")]
+    Refused(String),
     /// The process does not do what it should.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -118,44 +121,82 @@ impl Afrd {
         })
     }
 
-    /// Puts another configuration in force by SIGHUP, and waits until it is.
+    /// Puts another configuration in force by SIGHUP, and waits until every worker has it.
     ///
     /// # Errors
     ///
-    /// The configuration is refused, or `afrd` does not say that it took it.
-    pub fn reload(&mut self, config: &AfrConfig) -> Result<(), AfrdError> {
-        write(&self.file, &toml::to_string(config)?)?;
+    /// The configuration is refused, or `afrd` does not take it.
+    pub fn reload(&mut self, lab: &Lab, config: &AfrConfig) -> Result<(), AfrdError> {
+        let text = toml::to_string(config)?;
+        write(&self.file, &text)?;
         check(&self.afrd, &self.file)?;
-        let line = self.hang_up()?;
-        if line.contains(REFUSED) {
-            return Err(AfrdError::Process(ProcessError::Late {
-                name: "afrd".to_owned(),
-                what: format!("taking a configuration that it found right before: {line}"),
-                patience: PATIENCE,
-                tail: self.process.tail(),
-            }));
+        if self.reload_text(lab, &text)? {
+            return self.settle(lab);
+        }
+        Err(AfrdError::Refused(self.tail()))
+    }
+
+    /// Gives it `text` for a configuration by SIGHUP, and tells whether it took it.
+    ///
+    /// # Errors
+    ///
+    /// It does neither.
+    pub fn reload_text(&mut self, lab: &Lab, text: &str) -> Result<bool, AfrdError> {
+        let count = |afrd: &Self, result| -> Result<f64, AfrdError> {
+            let metrics = afrd.metrics(lab)?;
+            Ok(metrics.sum("afr_config_reloads_total", &[("result", result)]))
+        };
+        let (applied, refused) = (count(self, "applied")?, count(self, "refused")?);
+        write(&self.file, text)?;
+        self.process.hang_up()?;
+        let mut taken = false;
+        self.until(lab, "an answer to SIGHUP", |afrd| {
+            taken = count(afrd, "applied")? > applied;
+            Ok(taken || count(afrd, "refused")? > refused)
+        })?;
+        Ok(taken)
+    }
+
+    /// Waits until every worker has the newest generation, and that has all changes.
+    ///
+    /// # Errors
+    ///
+    /// It takes too long.
+    pub fn settle(&self, lab: &Lab) -> Result<(), AfrdError> {
+        self.until(lab, "every worker's taking up the last change", |afrd| {
+            let metrics = afrd.metrics(lab)?;
+            let left = ["afr_epoch_workers_behind", "afr_publish_pending_changes"];
+            Ok(left.iter().all(|name| metrics.sum(name, &[]) == 0.0))
+        })
+    }
+
+    /// Asks again and again until it is so.
+    ///
+    /// # Errors
+    ///
+    /// Asking fails, or it is not so in time, or someone asks to stop.
+    pub fn until(
+        &self,
+        lab: &Lab,
+        what: &str,
+        mut is_so: impl FnMut(&Self) -> Result<bool, AfrdError>,
+    ) -> Result<(), AfrdError> {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self)? {
+            if lab.interrupt().is_raised() {
+                return Err(ProcessError::Interrupted.into());
+            }
+            if Instant::now() > deadline {
+                return Err(AfrdError::Process(ProcessError::Late {
+                    name: "afrd".to_owned(),
+                    what: what.to_owned(),
+                    patience: PATIENCE,
+                    tail: self.tail(),
+                }));
+            }
+            thread::sleep(ASK);
         }
         Ok(())
-    }
-
-    /// Gives it `text` for a configuration by SIGHUP, and returns the line in which it says what it made of it.
-    ///
-    /// # Errors
-    ///
-    /// It says nothing.
-    pub fn reload_text(&mut self, text: &str) -> Result<String, AfrdError> {
-        write(&self.file, text)?;
-        self.hang_up()
-    }
-
-    fn hang_up(&mut self) -> Result<String, AfrdError> {
-        self.process.new_lines().for_each(drop);
-        self.process.hang_up()?;
-        let said = |line: &str| line.contains(TAKEN) || line.contains(REFUSED);
-        let line = self
-            .process
-            .wait_for_line("an answer to SIGHUP", PATIENCE, said)?;
-        Ok(line)
     }
 
     /// Runs `afrctl` with these arguments, words between blanks.

@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-/// In a lab's directory: how many pages there were before.
-const FORMER: &str = "huge-pages.before";
+/// In a lab's directory: how many pages it added.
+const ADDED: &str = "huge-pages.added";
 const MIB_PER_PAGE: u32 = 2;
 
-/// Huge pages for one lab. Dropped, the system has as many as before.
+/// Huge pages for one lab. Dropped, the system has so many less; what others added meanwhile stays.
 #[derive(Debug)]
 pub struct HugePages {
     lab: PathBuf,
@@ -24,13 +24,16 @@ impl HugePages {
     pub fn take(lab: &Path, mib: u32) -> io::Result<Self> {
         let (total, free) = (read("nr_hugepages")?, read("free_hugepages")?);
         let pages = mib.div_ceil(MIB_PER_PAGE);
+        let missing = pages.saturating_sub(free);
         // Written first: whoever cleans up after a kill finds it.
-        fs::write(lab.join(FORMER), total.to_string())?;
+        fs::write(lab.join(ADDED), missing.to_string())?;
         let taken = Self {
             lab: lab.to_owned(),
         };
-        if free < pages {
-            set(total + pages - free)?;
+        if missing > 0 {
+            set(total + missing)?;
+            let added = read("nr_hugepages")?.saturating_sub(total);
+            fs::write(lab.join(ADDED), added.to_string())?;
         }
         let free = read("free_hugepages")?;
         if free < pages {
@@ -49,13 +52,15 @@ impl Drop for HugePages {
 
 /// Undoes [`HugePages::take`] for the lab with this directory, if it was done.
 pub(crate) fn give_back(lab: &Path) {
-    let note = lab.join(FORMER);
-    let former = fs::read_to_string(&note).ok();
-    if let Some(former) = former.and_then(|text| text.parse().ok()) {
+    let note = lab.join(ADDED);
+    let added: Option<u32> = fs::read_to_string(&note)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    if let (Some(added @ 1..), Ok(total)) = (added, read("nr_hugepages")) {
         // Nobody is left to tell if the system does not take them back.
-        let _ = set(former);
-        let _ = fs::remove_file(note);
+        let _ = set(total.saturating_sub(added));
     }
+    let _ = fs::remove_file(note);
 }
 
 fn read(file: &str) -> io::Result<u32> {

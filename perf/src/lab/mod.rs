@@ -29,6 +29,7 @@ mod exposition;
 mod peer;
 mod sender;
 mod reporter;
+mod echo_cluster;
 
 pub use afrd::{Afrd, AfrdError, program};
 pub use command::{CommandError, run};
@@ -36,12 +37,13 @@ pub use config::{
     AfrConfig, Api, CLUSTER, Catalogue, Class, Dispatch, Eal, Flows, Instance, KEY, Key, Log,
     MetricsSection, Neighbour, Port, Route, Router, SALT, Service, Trust, Workers,
 };
+pub use echo_cluster::{EchoCluster, EchoError};
 pub use exposition::{Exposition, ExpositionError};
 pub use huge_pages::HugePages;
 pub use interrupt::Interrupt;
 pub use leftovers::{Removed, clean};
 pub use namespace::{Namespace, NamespaceError};
-pub use peer::{Client, PeerError, Server};
+pub use peer::{Client, Dial, PeerError, Server};
 pub use process::{Process, ProcessError};
 pub use reporter::Heartbeat;
 pub use sender::{Wish, key, label, master, sender};

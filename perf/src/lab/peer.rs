@@ -120,6 +120,61 @@ fn serve(mut stream: TcpStream, name: &str) -> io::Result<()> {
     }
 }
 
+/// How a client connects.
+#[derive(Copy, Clone, Debug)]
+pub struct Dial<'a> {
+    /// Its address, any port.
+    pub from: Ipv6Addr,
+    /// Where to.
+    pub to: SocketAddrV6,
+    /// Destination Options on every packet, if any.
+    pub header: Option<&'a [u8]>,
+    /// How long it waits for an answer.
+    pub patience: Duration,
+}
+
+impl<'a> Dial<'a> {
+    /// Without metadata.
+    #[must_use]
+    pub const fn plain(from: Ipv6Addr, to: SocketAddrV6) -> Self {
+        Self {
+            from,
+            to,
+            header: None,
+            patience: PATIENCE,
+        }
+    }
+
+    /// The same with metadata.
+    #[must_use]
+    pub const fn with(self, header: &'a [u8]) -> Self {
+        Self {
+            header: Some(header),
+            ..self
+        }
+    }
+
+    fn connect(&self) -> Result<TcpStream, PeerError> {
+        let make = || {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+            socket.bind(&SocketAddrV6::new(self.from, 0, 0, 0).into())?;
+            Ok(socket)
+        };
+        let socket = make().map_err(PeerError::Connect)?;
+        if let Some(header) = self.header {
+            set_destination_options(&socket, header)?;
+        }
+        let finish = || {
+            socket.connect_timeout(&self.to.into(), self.patience)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            socket.set_tcp_nodelay(true)
+        };
+        finish().map_err(PeerError::Connect)?;
+        Ok(socket.into())
+    }
+}
+
 /// A connection from a client.
 #[derive(Debug)]
 pub struct Client {
@@ -130,33 +185,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects from the address `from` (any port of it) to `to`, with `header` for Destination Options on every packet,
-    /// and waits for the server's name.
+    /// Connects from inside `namespace`, and waits for the server's name.
     ///
     /// # Errors
     ///
     /// [`PeerError`].
-    pub fn connect(
-        namespace: &Namespace,
-        from: Ipv6Addr,
-        to: SocketAddrV6,
-        header: Option<&[u8]>,
-    ) -> Result<Self, PeerError> {
-        Self::connect_from(namespace, SocketAddrV6::new(from, 0, 0, 0), to, header)
-    }
-
-    /// The same from a port of the caller's choice.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError`].
-    pub fn connect_from(
-        namespace: &Namespace,
-        from: SocketAddrV6,
-        to: SocketAddrV6,
-        header: Option<&[u8]>,
-    ) -> Result<Self, PeerError> {
-        let stream = namespace.inside(|| connect(from, to, header))??;
+    pub fn connect(namespace: &Namespace, dial: &Dial<'_>) -> Result<Self, PeerError> {
+        let stream = namespace.inside(|| dial.connect())??;
         let mut stream = BufReader::new(stream);
         let mut instance = String::new();
         let broken = |source| PeerError::Broken {
@@ -268,31 +303,6 @@ impl Client {
     }
 }
 
-fn connect(
-    from: SocketAddrV6,
-    to: SocketAddrV6,
-    header: Option<&[u8]>,
-) -> Result<TcpStream, PeerError> {
-    let make = || {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&from.into())?;
-        Ok(socket)
-    };
-    let socket = make().map_err(PeerError::Connect)?;
-    if let Some(header) = header {
-        set_destination_options(&socket, header)?;
-    }
-    let finish = || {
-        socket.connect_timeout(&to.into(), PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.set_tcp_nodelay(true)
-    };
-    finish().map_err(PeerError::Connect)?;
-    Ok(socket.into())
-}
-
 /// The bytes of a connection from `position` on: no two places a short way apart are alike.
 fn bytes(position: u64, length: usize) -> Vec<u8> {
     let at = |place: u64| (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
@@ -319,7 +329,8 @@ mod tests {
         let _server = Server::start(&host.namespace, "i2", 8000).unwrap();
         stand_in(&lab, 2);
         let to = SocketAddrV6::new(service_address(1), 8000, 0, 0);
-        let mut client = Client::connect(&lab.client, client_address(1), to, None).unwrap();
+        let dial = Dial::plain(client_address(1), to);
+        let mut client = Client::connect(&lab.client, &dial).unwrap();
         assert_eq!(client.instance(), "i2");
         client.exchange(100_000).unwrap();
         client.flood(1_000_000).unwrap();

@@ -192,11 +192,6 @@ impl Process {
         }
     }
 
-    /// Passes on what it wrote since the last time, without waiting.
-    pub fn new_lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.lines.try_iter()
-    }
-
     /// Waits for its end and calls `line` with each line it writes.
     ///
     /// # Errors

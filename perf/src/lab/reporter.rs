@@ -1,6 +1,6 @@
-//! State reports of an instance host that runs no engine: it says that it is there and idle.
+//! State reports of an instance host that runs no engine.
 
-use std::net::SocketAddrV6;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use afr_endpoint::udp::ReportSocket;
 use afr_wire::{CatalogueVersion, ClusterId, DomainId, InstanceId, KeyId, MacAlgorithm, UDP_PORT};
 
 use super::config::{CLUSTER, KEY, SALT};
-use super::namespace::enter;
+use super::namespace::{Namespace, enter};
 use super::sender::master;
 use super::topology::{AFR_ADDRESS, Host};
 
@@ -23,11 +23,23 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Begins, with a report every `period`.
+    /// The host tells `sample` of itself every `period`, each time under a new date.
     #[must_use]
-    pub fn start(host: &Host, period: Duration) -> Self {
+    pub fn start(host: &Host, sample: Sample, period: Duration) -> Self {
+        Self::of(host.number, &host.namespace, host.address, sample, period)
+    }
+
+    /// The same for instance `number` from anywhere; from where it is not the instance, that is forgery.
+    #[must_use]
+    pub fn of(
+        number: u8,
+        namespace: &Namespace,
+        source: Ipv6Addr,
+        sample: Sample,
+        period: Duration,
+    ) -> Self {
         let identity = Identity::new(
-            InstanceId(host.number.into()),
+            InstanceId(number.into()),
             CatalogueVersion(SALT.0),
             DomainId(1),
         )
@@ -37,7 +49,7 @@ impl Heartbeat {
             &master(),
             ClusterId(CLUSTER),
         );
-        let (namespace, source) = (host.namespace.name().to_owned(), host.address);
+        let namespace = namespace.name().to_owned();
         let (stop, stopped) = channel();
         let thread = thread::spawn(move || {
             let target = SocketAddrV6::new(AFR_ADDRESS, UDP_PORT, 0, 0);
@@ -48,13 +60,9 @@ impl Heartbeat {
                 return;
             };
             let mut reporter = Reporter::new(identity, BootPoint::at(unix_ms(), 0));
-            let feed = EventFeed::new();
+            let (feed, mut sample) = (EventFeed::new(), sample);
             while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
-                let sample = Sample {
-                    sampled_at_ms: unix_ms() as u32,
-                    prefill_rate_tokens_s: 8_000,
-                    ..Sample::default()
-                };
+                sample.sampled_at_ms = unix_ms() as u32;
                 if let Ok(report) = reporter.datagram(&sample, &feed) {
                     socket.send(&report);
                 }
