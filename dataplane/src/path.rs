@@ -195,7 +195,7 @@ impl<'a> Path<'a> {
     }
 
     /// The configured port, if there is one of that number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn port(&self, port: PortIx) -> Option<&'a Port> {
         self.config.ports.get(usize::from(port.0))
     }
@@ -213,7 +213,7 @@ impl<'a> Path<'a> {
     }
 
     /// The Ethernet header from `port` to `destination`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ethernet(&self, port: PortIx, destination: [u8; 6]) -> EthernetOut {
         let port = self.port(port);
         EthernetOut {

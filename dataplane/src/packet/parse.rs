@@ -317,13 +317,13 @@ pub fn ipv6_into(
     parsed.report = None;
     parsed.foreign = None;
     parsed.unknown = None;
-    Walk {
+    let mut walk = Walk {
         packet,
         l3,
         types,
         parsed,
-    }
-    .run()
+    };
+    if walk.common()? { Ok(()) } else { walk.run() }
 }
 
 /// What is known of a packet whose extension headers do not parse: enough to tell its source so. The frame holds the
@@ -360,7 +360,46 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    #[inline]
+    /// The two common shapes, in a straight line: TCP or UDP directly behind the fixed header, or behind one Destination
+    /// Options header that our object fills. `false`, and nothing found, for every other.
+    #[inline(always)]
+    fn common(&mut self) -> Result<bool, ParseError> {
+        let mut next = self.packet[6];
+        let (mut at, mut announced) = (IPV6_LEN, 6);
+        let header = self
+            .packet
+            .get(IPV6_LEN..)
+            .and_then(<[u8]>::first_chunk::<8>);
+        if next == protocol::DEST_OPTIONS
+            && let Some(&[behind, units, kind, data_len, ..]) = header
+        {
+            let len = (units as usize + 1) * 8;
+            let fills = data_len as usize + 4 == len && IPV6_LEN + len <= self.packet.len();
+            if kind != self.types.option
+                || !fills
+                || !matches!(behind, protocol::TCP | protocol::UDP)
+            {
+                return Ok(false);
+            }
+            self.object(IPV6_LEN + 4, len - 4, IPV6_LEN, 6, Carrier::DestOption)?;
+            (next, at, announced) = (behind, IPV6_LEN + len, IPV6_LEN);
+        } else if !matches!(next, protocol::TCP | protocol::UDP) {
+            return Ok(false);
+        }
+        self.finish(next, at, announced);
+        self.parsed.upper = upper(self.packet, next, at)?;
+        Ok(true)
+    }
+
+    /// Notes the upper layer's place.
+    #[inline(always)]
+    fn finish(&mut self, next: u8, at: usize, announced: usize) {
+        self.parsed.protocol = next;
+        self.parsed.l4 = (self.l3 + at) as u16;
+        self.parsed.announced_at = (self.l3 + announced) as u16;
+    }
+
+    #[inline(never)]
     fn run(mut self) -> Result<(), ParseError> {
         let mut at = IPV6_LEN;
         let mut announced = 6;
@@ -415,9 +454,7 @@ impl Walk<'_> {
                 break;
             }
         }
-        self.parsed.protocol = next;
-        self.parsed.l4 = (self.l3 + at) as u16;
-        self.parsed.announced_at = (self.l3 + announced) as u16;
+        self.finish(next, at, announced);
         self.parsed.upper = if fragment {
             Upper::Fragment
         } else {
@@ -449,12 +486,6 @@ impl Walk<'_> {
         announced: usize,
     ) -> Result<(), ParseError> {
         let first = start + 2;
-        // The common shape: the one option is ours and fills its header.
-        let (kind, data_len) = (self.packet[first], self.packet[first + 1] as usize);
-        if kind == self.types.option && data_len + 4 == len {
-            let carrier = carrier_of(header);
-            return self.object(first + 2, data_len, start, announced, carrier);
-        }
         for option in Options::new(&self.packet[first..start + len]) {
             let option = option.map_err(|error| fault(error, first))?;
             let data = first + option.offset + 2;
@@ -506,7 +537,7 @@ impl Walk<'_> {
     }
 
     /// Notes the object of `len` bytes at `at`.
-    #[inline]
+    #[inline(always)]
     fn object(
         &mut self,
         at: usize,
@@ -586,7 +617,7 @@ fn unrecognized(action: Action, at: usize, destination: u128) -> Result<(), Pars
     })
 }
 
-#[inline]
+#[inline(always)]
 fn upper(packet: &[u8], next: u8, at: usize) -> Result<Upper, ParseError> {
     let left = packet.len() - at;
     match next {

@@ -75,7 +75,7 @@ impl Path<'_> {
         Verdict::Forward(way.port)
     }
 
-    #[inline]
+    #[inline(always)]
     fn way(&self, pin: Pin, class: ClassIx) -> Option<Way> {
         match pin {
             Pin::Instance(slot, incarnation) => {
