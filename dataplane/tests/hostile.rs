@@ -10,6 +10,9 @@
 
 mod support;
 
+use std::fs;
+use std::path::Path;
+
 use afr_dataplane::counters::Figure;
 use afr_dataplane::path::BURST;
 use afr_dataplane::verdict::MetadataNote;
@@ -17,8 +20,8 @@ use afr_wire::{
     CatalogueVersion, ClassId, DomainId, Event, EventOp, InstanceId, KeyId, Labels, List,
     PolicyScope, Prefix, Report, ReportFlags, Request, RequestFlags, Signature,
 };
-use support::corpus::{addressed, corpus};
-use support::hostile::{PORTS, world};
+use support::corpus::{Sample, addressed, corpus};
+use support::hostile::{PORTS, run, step, world};
 use support::metadata::{labels, told};
 use support::setup::{
     CATALOGUE, CHAT, CODE, EDGE, FABRIC, KEY, LABELS, NARROW_KEY, REPORT_KEY, UNIX_S, service,
@@ -82,6 +85,46 @@ fn the_corpus_itself() {
             }
         }
         assert!(left > 40, "most of it is good for something: {left}");
+    }
+}
+
+/// The inputs that the fuzzer begins with (`fuzz/`, target `packet_path`): one of each kind, and all in a row.
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    let all = corpus();
+    let step = |sample: &Sample| step(sample.port, &sample.packet.frame());
+    let mut seeds: Vec<_> = (0_u8..)
+        .zip(&all)
+        .map(|(n, sample)| {
+            (
+                sample.name.to_owned(),
+                [vec![n % 16], step(sample)].concat(),
+            )
+        })
+        .collect();
+    let row = all.iter().flat_map(step);
+    seeds.push(("all".to_owned(), [0].into_iter().chain(row).collect()));
+    seeds
+}
+
+/// Set, it has the seeds written anew: after a change of the corpus.
+const WRITE: &str = "AFR_WRITE_SEEDS";
+
+#[test]
+fn every_seed_and_every_former_crash() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/packet_path");
+    for (name, bytes) in seeds() {
+        let path = folder.join(&name);
+        if std::env::var_os(WRITE).is_some() {
+            fs::write(&path, &bytes).unwrap();
+        }
+        let held = fs::read(&path).unwrap_or_default();
+        assert!(
+            held == bytes,
+            "seed {name} is not the corpus's any more: run with {WRITE}=1"
+        );
+    }
+    for entry in fs::read_dir(&folder).unwrap() {
+        run(&fs::read(entry.unwrap().path()).unwrap());
     }
 }
 

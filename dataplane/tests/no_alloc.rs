@@ -132,11 +132,15 @@ fn reports() {
     let frame = |seq: u32| {
         let n = (seq % 8) as u16 + 1;
         let report = Report {
-            events: events(if seq % 2 == 0 { &all } else { &all[..12] }),
+            events: events(if seq.is_multiple_of(2) {
+                &all
+            } else {
+                &all[..12]
+            }),
             pending_prefill_tokens: seq * 10,
             ..report(n, seq)
         };
-        if seq % 2 == 0 {
+        if seq.is_multiple_of(2) {
             report_datagram(n, &told(&report)).frame()
         } else {
             tunnelled_reply(n, 9, service(CHAT))

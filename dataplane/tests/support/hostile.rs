@@ -2,12 +2,12 @@
 //! instances come and go. What must hold all the same is checked after every burst.
 
 use afr_dataplane::aft::live::LiveState;
-use afr_dataplane::config::{EcnMode, NextHop, OnDeath, Path, PlainDispatch, PolicyKind};
+use afr_dataplane::config::{EcnMode, Limits, NextHop, OnDeath, Path, PlainDispatch, PolicyKind};
 use afr_dataplane::id::{PortIx, Slot};
 use afr_dataplane::packet::PacketBuf;
 use afr_dataplane::path::{BURST, Burst, Egress};
 
-use super::pool::Buf;
+use super::pool::{Buf, ROOM};
 use super::setup::{CHAT, CODE, EDGE, FABRIC, Setup, WILD, mac};
 use super::world::World;
 
@@ -22,10 +22,22 @@ pub(crate) fn world(variant: u8) -> World {
         config.router.punt_port = (variant & 1 != 0).then_some(WILD);
         config.accept_unauthenticated = variant & 2 != 0;
         config.flows.capacity = 256;
+        // Small, so that a fuzzer makes many.
+        config.limits = Limits {
+            instances: 6,
+            signatures: 256,
+            overlay_signatures: 32,
+            ring: 64,
+            sender_keys: 16,
+            sessions: 16,
+            maglev: 101,
+            ..config.limits
+        };
+        config.admit.sources = 16;
         config.admit.errors_per_s = 1_000_000;
         config.ports[1].vlan = (variant & 4 != 0).then_some(5);
     });
-    setup.workers = 2;
+    (setup.workers, setup.buffers) = (2, 100);
     setup.class(CHAT).on_death = OnDeath::Reset;
     setup.class(CHAT).allow_bloom = true;
     setup.class(CHAT).objective_us = Some(1_000_000);
@@ -43,6 +55,44 @@ pub(crate) fn world(variant: u8) -> World {
     };
     setup.instance(3).path = Path::L2 { next_hop };
     World::new(setup)
+}
+
+/// In a step's first byte: worker, port, whether the frame's destination is left as it is, whether something else happens
+/// before.
+const WORKER: u8 = 0b1;
+const PORT: u8 = 0b110;
+const AS_IT_IS: u8 = 1 << 6;
+const UPHEAVAL: u8 = 1 << 7;
+
+/// One step of an input of [`run`]: a first byte, the frame's length in two, the frame.
+pub(crate) fn step(port: PortIx, frame: &[u8]) -> Vec<u8> {
+    let mut step = vec![port.0 << 1];
+    step.extend((frame.len() as u16).to_be_bytes());
+    step.extend(frame);
+    step
+}
+
+/// Whatever bytes: the first chooses the world, the rest are steps as [`step`] makes them. What a fuzzer runs.
+pub(crate) fn run(data: &[u8]) {
+    let Some((variant, mut rest)) = data.split_first() else {
+        return;
+    };
+    let mut world = world(*variant);
+    while let Some(([how, high, low], behind)) = rest.split_first_chunk() {
+        let len = usize::from(u16::from_be_bytes([*high, *low])).min(behind.len());
+        let (frame, behind) = behind.split_at(len);
+        rest = behind;
+        let port = PORTS[usize::from(how & PORT) / 2 % PORTS.len()];
+        let mut frame = frame[..len.min(ROOM)].to_vec();
+        if how & AS_IT_IS == 0 && frame.len() >= 6 {
+            frame[..6].copy_from_slice(&mac(port));
+        }
+        if how & UPHEAVAL != 0 {
+            world.upheaval(*low);
+        }
+        world.blast(usize::from(how & WORKER), port, [&frame[..]]);
+    }
+    world.settle();
 }
 
 /// Looks at what leaves, and gives the buffer back.

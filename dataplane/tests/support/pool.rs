@@ -73,9 +73,8 @@ impl Pool {
     pub(crate) fn new(buffers: usize) -> Self {
         let free = ArrayQueue::new(buffers);
         for _ in 0..buffers {
-            let mut buf = VecBuf::new(&[0; ROOM]);
-            buf.refill(&[]);
-            free.push(buf).unwrap();
+            // With room for [`ROOM`] bytes from the start.
+            free.push(VecBuf::new(&[])).unwrap();
         }
         Self {
             free: Arc::new(free),
