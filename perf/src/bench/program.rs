@@ -116,7 +116,11 @@ impl Setup {
         let _ = fs::remove_dir_all(format!("/var/run/dpdk/{prefix}"));
         let (received, transmitted) = measured.with_context(|| {
             let tail = fs::read_to_string(&log).unwrap_or_default();
-            format!("{} failed; its log ends:\n{}", program.name(), last_lines(&tail))
+            format!(
+                "{} failed; its log ends:\n{}",
+                program.name(),
+                last_lines(&tail)
+            )
         })?;
         if transmitted < 0.999 * received {
             bail!(

@@ -44,7 +44,9 @@ impl Telemetry {
             }
         };
         let mut telemetry = Self { socket };
-        telemetry.read().context("no greeting from DPDK's telemetry")?;
+        telemetry
+            .read()
+            .context("no greeting from DPDK's telemetry")?;
         Ok(telemetry)
     }
 
