@@ -10,13 +10,13 @@
 )]
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use afr_controlplane::api::platform::{PortHardware, PortStatus, Probe};
 use afr_controlplane::api::socket::Socket;
@@ -41,6 +41,9 @@ use tracing_subscriber::EnvFilter;
 const WRONG: u8 = 2;
 /// Threads of the management side.
 const MANAGEMENT_THREADS: usize = 2;
+/// How long workers get to set their tables up.
+const SETTING_UP: Duration = Duration::from_secs(30);
+const LOST_WORKER: &str = "a worker has ended by itself";
 /// How long management tasks get to end at a stop.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -188,6 +191,7 @@ async fn manage(
         served += &format!(", metrics at http://{}/metrics", metrics.local_addr()?);
         tokio::spawn(metrics.serve(stopping(stopped)));
     }
+    workers_ready(site, appliance).await?;
     println!("afrd ready: {summary}; {served}");
 
     let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -199,7 +203,7 @@ async fn manage(
             _ = second.tick() => {
                 clock.set_wall(dpdk::tsc::rdtsc());
                 if appliance.has_lost_a_worker() {
-                    break Err(anyhow::anyhow!("a worker has ended by itself"));
+                    break Err(anyhow::anyhow!(LOST_WORKER));
                 }
             }
         }
@@ -209,6 +213,26 @@ async fn manage(
     // So that the socket's file is gone when the process is.
     let _ = tokio::time::timeout(PARTING, api).await;
     ended
+}
+
+/// Waits until every worker has its tables and forwards by the first generation.
+async fn workers_ready(site: &Site, appliance: &Appliance) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while site
+        .core
+        .look(|core| core.publishing().workers_behind)
+        .await?
+        != 0
+    {
+        anyhow::ensure!(!appliance.has_lost_a_worker(), LOST_WORKER);
+        anyhow::ensure!(
+            started.elapsed() < SETTING_UP,
+            "a worker has not set its tables up within {} s; is its CPU taken by something else?",
+            SETTING_UP.as_secs()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 async fn reload(site: &Site) {
@@ -278,6 +302,7 @@ fn start_log(level: &str) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     Ok(())
