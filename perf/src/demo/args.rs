@@ -25,10 +25,10 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Requests of each run
-    #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u32).range(10..=12_000))]
+    #[arg(long, default_value_t = 1_400, value_parser = clap::value_parser!(u32).range(10..=12_000))]
     pub requests: u32,
     /// Arrivals per time, relative to the trace's own
-    #[arg(long, default_value_t = 3.5, value_parser = positive)]
+    #[arg(long, default_value_t = 4.0, value_parser = positive)]
     pub rate: f64,
     /// Emulated seconds in a real one; every time shown is emulated
     #[arg(long, default_value_t = 2.0, value_parser = positive)]

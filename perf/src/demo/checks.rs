@@ -117,11 +117,11 @@ mod tests {
         type Spoil = fn(&mut Vec<Outcome>, &mut Vec<Accounts>);
         let ways: [(&str, Spoil); 7] = [
             ("beats least-load on TTFT mean", |o, _| {
-                o[1].ttft_ms.mean = 90.0
+                o[1].ttft_ms.mean = 90.0;
             }),
             ("beats maglev on TTFT p99", |o, _| o[0].ttft_ms.p99 = 400.0),
             ("beats maglev on prefill saved", |o, _| {
-                o[0].prefill_saved = 0.5
+                o[0].prefill_saved = 0.5;
             }),
             ("maglev: 1 requests reached", |o, _| o[0].misdispatched = 1),
             ("afr: 2 connections broken", |o, _| o[2].broken = 2),

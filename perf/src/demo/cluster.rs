@@ -15,6 +15,10 @@ const PORT: u16 = 8_000;
 const KV_BLOCKS: u32 = 4_096;
 /// Longest prompt in tokens; the few longer ones of the trace are cut, so that p99 rests on more than three requests.
 const MAX_INPUT_TOKENS: u32 = 32_768;
+/// Sessions that begin in a second where they are made up: with the usual rate, about the load of the trace.
+const SESSIONS_PER_S: f64 = 0.7;
+/// Real seconds that a request may take; a long answer of the slow instance under load takes more than one minute.
+const TIMEOUT_S: u32 = 150;
 /// The key of the tenant's signature domain, in hexadecimal.
 const DOMAIN_KEY: &str = "746865206c61622773206f776e206b65";
 /// How long an instance may take to come up.
@@ -193,6 +197,8 @@ pub(super) fn load_arguments(args: &DemoArgs, policy: Policy) -> Vec<String> {
         ("--time-scale", args.time_scale.to_string()),
         ("--seed", args.seed.to_string()),
         ("--max-input", MAX_INPUT_TOKENS.to_string()),
+        ("--sessions-per-s", SESSIONS_PER_S.to_string()),
+        ("--timeout-s", TIMEOUT_S.to_string()),
         ("--instances", MEMBERS.len().to_string()),
     ];
     arguments.extend(flags(&own));

@@ -89,7 +89,7 @@ pub fn play(
 ) -> Result<(Results, String), DemoError> {
     let workload = args.trace().map_or_else(
         || "made-up agentic sessions (no trace found: --trace or AFR_TRACE)".to_owned(),
-        |path| format!("conversation trace {}", path.display()),
+        |path| format!("trace {}", path.file_name().unwrap_or_default().display()),
     );
     narrator.say(&format!(
         "{} requests a run, {workload} at {}x its rate, seed {}; times are emulated, {} s in a real one",
