@@ -51,6 +51,8 @@ struct Watched {
     incarnation: Incarnation,
     telemetry: Telemetry,
     health: Health,
+    /// When an operator declared it alive: its silence counts from then.
+    excused_us: u64,
 }
 
 /// When things were done last, in microseconds.
@@ -220,6 +222,7 @@ impl ControlCore {
                             drain_by_file: drain,
                             ..Health::default()
                         },
+                        excused_us: 0,
                     });
                 }
             }

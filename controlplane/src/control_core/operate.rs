@@ -51,6 +51,11 @@ impl CoreControl for ControlCore {
     fn operate(&mut self, instance: InstanceId, operation: Operation) -> Result<(), Refusal> {
         let slot = self.registry.slot_of(instance);
         let slot = slot.ok_or(Refusal::NotRegistered(instance))?;
+        if let (Operation::Up, Some(Some(watched))) =
+            (operation, self.watched.get_mut(slot.index()))
+        {
+            watched.excused_us = self.now.mono_us;
+        }
         self.set_health(slot, |health| match operation {
             Operation::Drain => health.drain_by_operator = Some(true),
             Operation::Undrain => health.drain_by_operator = Some(false),

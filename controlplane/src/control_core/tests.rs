@@ -258,6 +258,24 @@ fn an_instance_that_falls_silent_is_dead_until_it_reports() {
 }
 
 #[test]
+fn an_operator_excuses_a_silent_instance_for_a_while_and_a_reload_for_good() {
+    let dead_after = "[dispatch]\ndead_after_ms = 2000\n";
+    let mut lab = Lab::new(testing::loaded_with(1, dead_after));
+    lab.tell(0, report(0, load(1, 0), 1));
+    lab.step(2_010_000);
+    assert_eq!(lab.state(0), LiveState::Down);
+    lab.core.operate(InstanceId(1), Operation::Up).unwrap();
+    lab.step(2_000_000);
+    assert_eq!(lab.state(0), LiveState::Up);
+    assert_eq!(lab.step(10_000).notices.len(), 1);
+    assert_eq!(lab.state(0), LiveState::Down);
+    // With another limit it is not dead.
+    lab.core.apply(testing::loaded(1)).unwrap();
+    lab.step(10_000);
+    assert_eq!(lab.state(0), LiveState::Up);
+}
+
+#[test]
 fn operators_and_agents_drain_and_kill_at_once() {
     let mut lab = Lab::new(testing::loaded(2));
     let [one, two] = [InstanceId(1), InstanceId(2)];

@@ -4,7 +4,7 @@ use afr_dataplane::aft::{Load, Op};
 use afr_dataplane::id::{Now, Slot};
 use afr_wire::ClassId;
 
-use super::{ControlCore, Notice};
+use super::{ControlCore, Notice, Watched};
 use crate::telemetry::Health;
 
 /// Time between two looks at the silent ones, in microseconds.
@@ -80,18 +80,19 @@ impl ControlCore {
                 pending_tokens: telemetry.pending_tokens,
                 base_tokens: telemetry.base_tokens,
             };
-            let silent_us = telemetry.age_us(now.mono_us);
-            let is_dead = silent_us > dead_after_us && dead_after_us.is_some();
-            if is_dead && !watched.health.silent {
+            let silence_us = silence_us(watched, now);
+            let is_silent = dead_after_us.is_some() && silence_us > dead_after_us;
+            let was_silent = watched.health.silent;
+            if is_silent && !was_silent {
                 let name = watched.name.clone();
-                let silent_ms = silent_us.unwrap_or(0) / 1_000;
+                let silent_ms = silence_us.unwrap_or(0) / 1_000;
                 notices.push(Notice::Silent { name, silent_ms });
             }
             if is_reckoned {
                 self.push(op);
             }
-            if is_dead {
-                self.set_health(slot, |health| health.silent = true);
+            if is_silent != was_silent {
+                self.set_health(slot, |health| health.silent = is_silent);
             }
         }
     }
@@ -113,4 +114,11 @@ impl ControlCore {
             }
         }
     }
+}
+
+/// How long the instance has been silent since it last reported, or was excused; `None` if it has never reported.
+fn silence_us(watched: &Watched, now: Now) -> Option<u64> {
+    let load = watched.telemetry.load?;
+    let since_us = load.received_us.max(watched.excused_us);
+    Some(now.mono_us.saturating_sub(since_us))
 }
