@@ -18,7 +18,7 @@ Example:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "afr-demo", version, after_help = EXAMPLE)]
 pub struct DemoArgs {
-    /// Print the result as JSON; it is written to <OUT>/result.json in any case
+    /// Print the result as JSON; it is written to result.json under --out in any case
     #[arg(long)]
     pub json: bool,
     /// Seed of everything random in the workload
