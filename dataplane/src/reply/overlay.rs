@@ -84,7 +84,8 @@ impl LoadOverlay {
         self.available(aft, slot.index() / 64) >> (slot.index() % 64) & 1 != 0
     }
 
-    /// Retires what a new generation includes, or is about tenants that it does not have.
+    /// Retires what a new generation includes, or knows better from another worker, or is about tenants that it does not
+    /// have.
     pub fn retire(&mut self, aft: &Aft, worker: WorkerId) {
         let position = aft.consumed_of(worker);
         for at in 0..self.active.words().len() {
@@ -93,7 +94,10 @@ impl LoadOverlay {
                 let slot = Slot((at * 64) as u16 + left.trailing_zeros() as u16);
                 left &= left - 1;
                 let counts = self.learned.get(slot.index()).is_some_and(|learned| {
-                    learned.position > position && learned.tenant == aft.incarnation(slot)
+                    let published = aft.order.get(slot.index()).copied();
+                    learned.position > position
+                        && learned.tenant == aft.incarnation(slot)
+                        && published.is_none_or(|published| learned.load.order > published)
                 });
                 if !counts {
                     self.active.clear(slot);

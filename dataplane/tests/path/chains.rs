@@ -168,6 +168,63 @@ proptest! {
         prop_assert_eq!(ip.upper.len(), frame.len() - parsed.l4 as usize);
     }
 
+    /// The common shapes are parsed in a straight line; an empty Hop-by-Hop header in front makes of each one that is
+    /// walked.
+    #[test]
+    fn short_cuts_agree_with_the_walk(
+        upper in upper(),
+        data in proptest::option::of(proptest::collection::vec(any::<u8>(), 4..68)),
+        head in prop::sample::select(vec![0xAF52_1100_u32, 0xAF52_1200, 0xAF52_2100, 0xAF52_1F00, 0xBEEF_1100]),
+        kind in prop::sample::select(vec![OPTION_TYPE, OPTION_TYPE, OPTION_TYPE, 0x1D, 1]),
+        cut in 0_usize..30,
+    ) {
+        let mut headers = Vec::new();
+        if let Some(mut data) = data {
+            // So long that the option fills its header.
+            data.truncate(data.len() / 8 * 8 + 4);
+            data.resize(data.len().next_multiple_of(8) + 4, 0);
+            data[..4].copy_from_slice(&head.to_be_bytes());
+            let option = [&[kind, data.len() as u8][..], &data].concat();
+            headers.push(Ext::destination(&option));
+        }
+        let short = Packet { headers: headers.clone(), upper, ..syn(0, service(CHAT)) };
+        let walked = Packet {
+            headers: [vec![Ext::hop_by_hop(&[])], headers].concat(),
+            ..short.clone()
+        };
+        let cut = cut.min(short.frame().len() - 54);
+        let parsed = [&short, &walked].map(|packet| {
+            let mut frame = packet.frame();
+            frame.truncate(frame.len() - cut);
+            let payload = (frame.len() - 54) as u16;
+            frame[18..20].copy_from_slice(&payload.to_be_bytes());
+            parse::ipv6(&frame, 14, TYPES)
+        });
+        match parsed {
+            [Ok(one), Ok(other)] => {
+                prop_assert_eq!(one.upper, other.upper);
+                prop_assert_eq!(one.protocol, other.protocol);
+                prop_assert_eq!(one.l4 + 8, other.l4);
+                prop_assert_eq!(one.foreign, other.foreign);
+                for (one, other) in [
+                    (one.request, other.request),
+                    (one.report, other.report),
+                    (one.unknown, other.unknown),
+                ] {
+                    let place = |found: parse::Found, on| {
+                        (found.at + on, found.header + on, found.len, found.carrier)
+                    };
+                    prop_assert_eq!(one.map(|f| place(f, 8)), other.map(|f| place(f, 0)));
+                }
+            }
+            [Err(one), Err(other)] => {
+                prop_assert_eq!(one.reason, other.reason);
+                prop_assert_eq!(one.offset + 8, other.offset);
+            }
+            [one, other] => prop_assert!(false, "{:?} but {:?}", one, other),
+        }
+    }
+
     #[test]
     fn stripping_leaves_a_packet((packet, at, object) in packet_with_object()) {
         let frame = packet.frame();

@@ -554,6 +554,17 @@ fn a_replayed_request_is_worth_little() {
     assert_eq!(after, charged, "uncharged");
     world.workers[0].copy_counters();
     assert_eq!(world.figure(Figure::RingPushed), told, "nothing learned");
+    // Nor do other requests of the session, on a flow that is there.
+    let before: u32 = (1..=3).map(|n| world.in_flight(n)).sum();
+    let other = Request {
+        prompt_tokens: 9_999,
+        ..captured
+    };
+    let outcome = world.send(EDGE, &data(1, service(CHAT), 7).asking(&other));
+    outcome.forwarded();
+    assert_eq!(outcome.noted(MetadataNote::Replayed), 1);
+    let after: u32 = (1..=3).map(|n| world.in_flight(n)).sum();
+    assert_eq!(after, before);
     // Another session of the sender, or another sender, is not meant.
     let other = Request {
         session: 77,

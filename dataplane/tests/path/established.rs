@@ -290,12 +290,13 @@ fn each_task_of_its_own() {
         issued_at: UNIX_S - 1_000,
         ..task
     };
-    for _ in 0..4 {
-        let outcome = world.send(EDGE, &datagram(2, chat).asking(&stale));
-        assert_eq!(outcome.forwarded().instance(), kept[0]);
+    for port in 2..12 {
+        let first = world.send(EDGE, &datagram(port, chat).asking(&request()));
+        let outcome = world.send(EDGE, &datagram(port, chat).asking(&stale));
+        assert_eq!(outcome.forwarded().instance(), first.forwarded().instance());
         assert_eq!(outcome.noted(MetadataNote::Stale), 1);
     }
-    assert_eq!(world.flows().len(), 1);
+    assert_eq!(world.flows().len(), 10);
     // On TCP the flag means nothing.
     let first = world.send(EDGE, &syn(3, chat).asking(&task));
     let again = world.send(EDGE, &syn(3, chat).asking(&task));

@@ -106,6 +106,11 @@ fn what_is_inside_must_be_whole() {
         frame[at] = value;
         world.raw(FABRIC, &frame).dropped(reason);
     }
+    // The frame's padding does not make it so.
+    let mut padded = frame;
+    padded[54 + 5] += 6;
+    padded.extend([0; 6]);
+    world.raw(FABRIC, &padded).dropped(DropReason::Ipv6Length);
     let mut short = tunnelled();
     short.upper = Upper::Raw(41, reply(9, service(CHAT)).ip_bytes()[..39].to_vec());
     world

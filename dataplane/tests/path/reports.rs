@@ -285,6 +285,50 @@ fn news_count_on_the_very_next_dispatch() {
 }
 
 #[test]
+fn the_newest_news_count_whoever_heard_them() {
+    let busy = |n| Report {
+        pending_prefill_tokens: 900_000,
+        ..report(n, 1)
+    };
+    let hears = |world: &mut World, worker: usize, report: &Report| {
+        let frame = report_datagram(report.instance_id.0 as u16, &told(report)).frame();
+        let outcome = world.receive(worker, FABRIC, &[frame]);
+        assert_eq!(outcome.noted(MetadataNote::ReportApplied), 1);
+        outcome.noted(MetadataNote::ReportRingFull)
+    };
+    // With a ring of one, the control core never hears the second.
+    for ring in [8, 1] {
+        let mut setup = Setup::new(2).config(|config| config.limits.ring = ring);
+        setup.workers = 2;
+        let mut world = World::new(setup);
+        hears(&mut world, 0, &busy(2));
+        let full = hears(&mut world, 0, &busy(1));
+        assert_eq!(full, u64::from(ring == 1));
+        hears(&mut world, 1, &report(1, 2));
+        world.settle();
+        let frame = syn(1, service(CHAT)).asking(&request()).frame();
+        let outcome = world.receive(0, EDGE, &[frame]);
+        assert_eq!(outcome.forwarded().instance(), 1);
+    }
+    // And the generation's where the worker has nothing newer.
+    let mut setup = Setup::new(2);
+    setup.workers = 2;
+    let mut world = World::new(setup);
+    hears(&mut world, 0, &report(1, 1));
+    hears(&mut world, 0, &busy(2));
+    world.settle();
+    let worse = Report {
+        pending_prefill_tokens: 990_000,
+        ..report(1, 2)
+    };
+    hears(&mut world, 1, &worse);
+    world.settle();
+    let frame = syn(1, service(CHAT)).asking(&request()).frame();
+    let outcome = world.receive(0, EDGE, &[frame]);
+    assert_eq!(outcome.forwarded().instance(), 2);
+}
+
+#[test]
 fn the_next_tenant_of_a_slot_starts_afresh() {
     let mut world = world();
     let late = Report {

@@ -10,7 +10,7 @@ use afr_wire::{
 use crate::support::metadata::{
     dest_option, prefix, request, signed, signed_under, srh, with_prefixes,
 };
-use crate::support::packet::{Packet, Upper};
+use crate::support::packet::{Ext, Packet, Upper};
 use crate::support::setup::{
     CHAT, CHAT_IX, CODE, EDGE, KEY, NARROW_KEY, OLD_KEY, PREFIX_KEY, Setup, UNIX_S, ip, key, label,
     service,
@@ -100,6 +100,17 @@ fn a_routing_header_moves_no_tag() {
     let packet = to_chat().with(srh(0, &[elsewhere.destination], &object));
     let outcome = world.send(EDGE, &packet);
     outcome.dropped(DropReason::MacInvalid);
+}
+
+#[test]
+fn a_tag_is_for_the_final_destination() {
+    let mut world = world();
+    let last = ip("2001:db8:99::1");
+    let list = vec![last, service(CHAT)];
+    let packet = to_chat().with(Ext::Srh(1, list, vec![])).asking(&request());
+    let outcome = world.send(EDGE, &packet);
+    outcome.forwarded();
+    assert_eq!(outcome.noted(MetadataNote::RequestVerified), 1);
 }
 
 #[test]
