@@ -350,6 +350,11 @@ fn eal_arguments(process: &Process, memory: &Memory) -> (Vec<String>, Option<std
         .collect();
     let mut args = vec![format!("--lcores={}", lcores.join(","))];
     args.extend(memory.eal_args());
+    let mounted = matches!(memory, Memory::Huge { mounted: true, .. });
+    if mounted && !given("--huge-unlink") && !given("--in-memory") {
+        // No process attaches to this one; files that outlive a kill would keep their pages taken.
+        args.push("--huge-unlink=always".to_owned());
+    }
     let mut runtime = None;
     if !given("--file-prefix") {
         let prefix = format!("afrd-{}", std::process::id());
