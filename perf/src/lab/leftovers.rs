@@ -42,6 +42,9 @@ pub fn clean() -> Removed {
     for name in dead(Path::new(NAMESPACES)) {
         for pid in pids(&name) {
             if uapi::kill(pid.try_into().unwrap_or(i32::MAX), SIGKILL).is_ok() {
+                // Where afrd's EAL keeps what belongs to the process.
+                let runtime = format!("/var/run/dpdk/afrd-{pid}");
+                let _ = fs::remove_dir_all(runtime);
                 removed.programs.push(pid);
             }
         }
