@@ -231,6 +231,26 @@ impl Afrd {
         Ok(self.exposition(&lab.router)?)
     }
 
+    /// Its metrics, with everything that happened before this call.
+    ///
+    /// Workers count in memory of their own and copy the whole out now and then. Their idle polls go on counting, so a
+    /// figure of these that moved tells of a copy made since.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or a worker copies nothing out.
+    pub fn settled_metrics(&self, lab: &Lab) -> Result<Exposition, AfrdError> {
+        let polls = |metrics: &Exposition| metrics.by("afr_worker_idle_polls_total", "worker");
+        let before = polls(&self.metrics(lab)?);
+        self.until(lab, "copying its counters out", |afrd| {
+            let now = polls(&afrd.metrics(lab)?);
+            Ok(before
+                .iter()
+                .all(|(worker, count)| now.get(worker) != Some(count)))
+        })?;
+        self.metrics(lab)
+    }
+
     fn exposition(&self, namespace: &Namespace) -> Result<Exposition, ExpositionError> {
         Exposition::fetch(namespace, self.metrics)
     }

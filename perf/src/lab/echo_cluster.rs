@@ -207,13 +207,13 @@ impl EchoCluster {
         (0..count).map(reach).collect()
     }
 
-    /// `afrd`'s metrics at this moment.
+    /// `afrd`'s metrics, with everything that happened before this call.
     ///
     /// # Errors
     ///
     /// It does not answer.
     pub fn metrics(&self) -> Result<Exposition, EchoError> {
-        Ok(self.afrd.metrics(&self.lab)?)
+        Ok(self.afrd.settled_metrics(&self.lab)?)
     }
 
     /// The address of the clients' host with this index.
