@@ -10,6 +10,7 @@ use crate::aft::Aft;
 use crate::aft::residency::Overlay;
 use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
+use crate::fast::Plan;
 use crate::flow::{FlowKey, FlowTable, Timeouts};
 use crate::id::{ClassIx, Now, PortIx, WorkerId};
 use crate::message::{Shared, WorkerMsg};
@@ -183,6 +184,8 @@ pub struct Path<'a> {
     pub dispatches: &'a WorkerCounters,
     /// The burst's time.
     pub now: Now,
+    /// The configuration as the fast path compares it.
+    pub(crate) plan: &'a Plan,
     /// The worker's own.
     pub own: &'a mut Own,
 }

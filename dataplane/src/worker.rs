@@ -13,6 +13,7 @@ use crate::aft::residency::Overlay;
 use crate::config::OnDeath;
 use crate::counters::{Figure, LocalCounters};
 use crate::death;
+use crate::fast::{Kind, Plan, Quick, Tally};
 use crate::flow::{Aged, Cursor, Fate, FlowKey, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
 use crate::message::{FlowScan, Shared, WorkerCommand};
@@ -42,8 +43,11 @@ pub struct Worker<P: PacketPool> {
     death: death::Watch,
     seen: Seen,
     scan: Option<FlowScanJob>,
+    plan: Plan,
     /// Packets of the burst in work, between the stages.
     items: Box<[Item; BURST]>,
+    /// The same of those that the fast path may be for.
+    quick: Box<[Quick; BURST]>,
 }
 
 /// Rings by which workers hand each other ICMPv6 errors about flows that are not theirs.
@@ -130,7 +134,9 @@ impl<P: PacketPool> Worker<P> {
                 ..Seen::default()
             },
             scan: None,
+            plan: Plan::new(&config),
             items: Box::new([Item::NOTHING; BURST]),
+            quick: Box::new([Quick::NOTHING; BURST]),
         }
     }
 
@@ -167,6 +173,7 @@ impl<P: PacketPool> Worker<P> {
             own.counters.set(Figure::Epoch, self.reader.epoch());
             if aft.config.revision != self.seen.revision {
                 self.seen.revision = aft.config.revision;
+                self.plan = Plan::new(&aft.config);
                 own.timeouts = Timeouts::new(&aft.config.flows, &aft.config.dispatch);
                 own.admit.configure(&aft.config.admit);
                 own.errors.configure(aft.config.admit.errors_per_s);
@@ -208,31 +215,45 @@ impl<P: PacketPool> Worker<P> {
             shared: &self.shared,
             dispatches: &self.shared.counters[usize::from(self.own.id.0)],
             now,
+            plan: &self.plan,
             own: &mut self.own,
         };
-        let items = &mut *self.items;
-        let mut verdicts = [None; BURST];
-        for ((packet, item), verdict) in packets.iter_mut().zip(&mut *items).zip(&mut verdicts) {
-            *verdict = path.classify(packet, port, item);
-        }
-        for (item, verdict) in items.iter().zip(&verdicts).take(packets.len()) {
-            if verdict.is_none() && item.target.is_service() {
-                path.own.flows.prefetch_entry(item.hash);
+        let ingress = path.plan.port(port);
+        let quick = &mut *self.quick;
+        for (packet, quick) in packets.iter().zip(&mut *quick) {
+            quick.kind = Kind::Whole;
+            if packet.is_contiguous() {
+                let own = &*path.own;
+                let frame = packet.data();
+                path.plan
+                    .recognise(ingress, frame, &own.flows, &own.fingerprint, quick);
             }
         }
-        for ((mut packet, item), verdict) in packets.drain(..).zip(items).zip(verdicts) {
-            let verdict = verdict.unwrap_or_else(|| {
-                let verdict = path.take(&mut packet, item);
-                if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None)
-                    && item.target.is_service()
-                    && may_hand_over
-                {
-                    path.hand_over(&self.peers, item, &packet, pool);
-                }
-                verdict
-            });
+        for quick in quick.iter_mut().take(packets.len()) {
+            Plan::find(quick, &path.own.flows);
+        }
+        let mut tally = Tally::default();
+        for (mut packet, (quick, item)) in packets.drain(..).zip(quick.iter().zip(&mut *self.items))
+        {
+            let taken = match quick.kind {
+                Kind::Request => path.fast_request(&mut packet, quick, &mut tally),
+                Kind::Reply => path.fast_reply(&mut packet, quick, &mut tally),
+                Kind::Whole => None,
+            };
+            if let Some(port) = taken {
+                egress.send(port, packet);
+                continue;
+            }
+            let verdict = path.whole(&mut packet, port, item);
+            if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None)
+                && item.target.is_service()
+                && may_hand_over
+            {
+                path.hand_over(&self.peers, item, &packet, pool);
+            }
             path.dispose(verdict, packet, egress);
         }
+        tally.enter(&mut path.own.counters);
     }
 
     /// What is done between bursts: errors handed over by other workers, ageing, clients of dead instances, commands,
@@ -390,6 +411,13 @@ impl<P: PacketPool> Worker<P> {
 }
 
 impl Path<'_> {
+    /// Takes a packet through every stage.
+    #[inline(never)]
+    fn whole<B: PacketBuf>(&mut self, packet: &mut B, port: PortIx, item: &mut Item) -> Verdict {
+        let classified = self.classify(packet, port, item);
+        classified.unwrap_or_else(|| self.take(packet, item))
+    }
+
     /// Parse and classify: what the packet is for, and where its flow is kept.
     #[inline]
     fn classify<B: PacketBuf>(

@@ -33,14 +33,33 @@ impl FlowKey {
     #[inline]
     #[must_use]
     pub fn hash(&self, seeds: &FlowSeeds) -> u64 {
-        let mut hasher = FoldHasher::with_seed(seeds.per_hasher, &seeds.shared);
-        hasher.write_u128(u128::from_ne_bytes(self.src));
-        hasher.write_u128(u128::from_ne_bytes(self.dst));
-        hasher.write_u64(
-            u64::from(self.sport) << 32 | u64::from(self.dport) << 8 | u64::from(self.proto),
-        );
-        hasher.finish()
+        hash(seeds, self.src, self.dst, (self.sport, self.dport), self.proto)
     }
+}
+
+/// The hash of a key in its parts.
+#[inline(always)]
+pub(super) fn hash(
+    seeds: &FlowSeeds,
+    src: [u8; 16],
+    dst: [u8; 16],
+    (sport, dport): (u16, u16),
+    proto: u8,
+) -> u64 {
+    let mut hasher = FoldHasher::with_seed(seeds.per_hasher, &seeds.shared);
+    hasher.write_u128(u128::from_ne_bytes(src));
+    hasher.write_u128(u128::from_ne_bytes(dst));
+    hasher.write_u64(u64::from(sport) << 32 | u64::from(dport) << 8 | u64::from(proto));
+    hasher.finish()
+}
+
+/// The two addresses as they follow each other in an IPv6 header.
+#[inline(always)]
+pub(super) fn halves(addresses: &[u8; 32]) -> ([u8; 16], [u8; 16]) {
+    let [mut src, mut dst] = [[0; 16]; 2];
+    src.copy_from_slice(&addresses[..16]);
+    dst.copy_from_slice(&addresses[16..]);
+    (src, dst)
 }
 
 /// The secret that [`FlowKey::hash`] depends on, so that nobody outside can choose flows which collide.
@@ -205,6 +224,18 @@ impl FlowEntry {
             & (self.sport == key.sport)
             & (self.dport == key.dport)
             & (self.proto == key.proto)
+    }
+
+    /// The same for a key in its parts, the addresses as they follow each other in an IPv6 header.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(&self, addresses: &[u8; 32], (sport, dport): (u16, u16), proto: u8) -> bool {
+        let (src, dst) = halves(addresses);
+        (self.src == src)
+            & (self.dst == dst)
+            & (self.sport == sport)
+            & (self.dport == dport)
+            & (self.proto == proto)
     }
 
     /// How far the flow has come.

@@ -6,7 +6,7 @@ use std::fmt;
 use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
-use super::entry::{FlowEntry, FlowKey, FlowSeeds, FlowState};
+use super::entry::{FlowEntry, FlowKey, FlowSeeds, FlowState, halves, hash};
 use super::index::{Index, MAX_ENTRIES};
 use crate::config::Flows;
 
@@ -102,6 +102,14 @@ impl FlowTable {
         key.hash(&self.seeds)
     }
 
+    /// The same for a key in its parts, the addresses as they follow each other in an IPv6 header.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash_of(&self, addresses: &[u8; 32], ports: (u16, u16), proto: u8) -> u64 {
+        let (src, dst) = halves(addresses);
+        hash(&self.seeds, src, dst, ports, proto)
+    }
+
     /// First step of a look-up, a burst ahead: starts loading the index bucket of `hash`.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
@@ -114,6 +122,15 @@ impl FlowTable {
         if let Some(number) = self.index.guess(hash) {
             prefetch_read(&self.slab[number as usize]);
         }
+    }
+
+    /// As [`Self::prefetch_entry`], and says which flow it is. Whether it is the flow meant, or of any by then, is
+    /// for [`FlowEntry::is_of`] to say: a place that is vacant is nobody's.
+    #[inline(always)]
+    pub fn prefetch_guess(&self, hash: u64) -> Option<FlowRef> {
+        let number = self.index.guess(hash)?;
+        prefetch_read(&self.slab[number as usize]);
+        Some(FlowRef(number))
     }
 
     /// The flow of `key`, whose hash is `hash`, however long it has been idle.
@@ -199,6 +216,7 @@ impl FlowTable {
         debug_assert!(self.is_used(number), "{flow:?} is vacant");
         if self.is_used(number) {
             self.index.remove(self.links[number as usize], number);
+            self.slab[number as usize] = FlowEntry::VACANT;
             self.links[number as usize] = self.first_vacant;
             self.first_vacant = number;
             self.used[(number / u64::BITS) as usize] &= !(1 << (number % u64::BITS));

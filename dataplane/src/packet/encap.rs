@@ -2,7 +2,7 @@
 //! RFC 8986 §5.2), traffic class over the tunnel (RFC 2983, RFC 6040), flow label (RFC 6438).
 
 use super::PacketBuf;
-use super::bytes::{be32, byte, put};
+use super::bytes::{array, be32, byte, put};
 use super::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::config::EcnMode;
 
@@ -68,6 +68,98 @@ pub struct Outer {
     pub ecn: EcnMode,
 }
 
+/// Ethernet and outer IPv6 header of everything that goes one way: only traffic class, flow label and length differ from
+/// packet to packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct HeaderTemplate([u8; ETHERNET_LEN + IPV6_LEN]);
+
+impl HeaderTemplate {
+    /// No headers.
+    pub const NONE: Self = Self([0; ETHERNET_LEN + IPV6_LEN]);
+
+    /// Untagged Ethernet from `source_mac` to `destination_mac`, IPv6-in-IPv6 from `source` to `destination`.
+    #[must_use]
+    pub fn new(
+        destination_mac: [u8; 6],
+        source_mac: [u8; 6],
+        source: [u8; 16],
+        destination: [u8; 16],
+        hop_limit: u8,
+    ) -> Self {
+        let mut header = [0; ETHERNET_LEN + IPV6_LEN];
+        header[..6].copy_from_slice(&destination_mac);
+        header[6..12].copy_from_slice(&source_mac);
+        header[12..14].copy_from_slice(&[0x86, 0xDD]);
+        header[14] = 0x60;
+        header[20] = protocol::IPV6;
+        header[21] = hop_limit;
+        header[22..38].copy_from_slice(&source);
+        header[38..].copy_from_slice(&destination);
+        Self(header)
+    }
+
+    /// The outer destination, as on the wire.
+    #[inline]
+    #[must_use]
+    pub fn destination(&self) -> [u8; 16] {
+        array(&self.0, ETHERNET_LEN + 24)
+    }
+
+    /// The next hop's Ethernet address.
+    #[inline]
+    #[must_use]
+    pub fn destination_mac(&self) -> [u8; 6] {
+        array(&self.0, 0)
+    }
+
+    /// Encapsulates the untagged frame of `ip_len` bytes behind its Ethernet header and decrements the inner hop limit.
+    /// `false`, and nothing changed, where there is no headroom.
+    #[inline(always)]
+    pub fn encapsulate<B: PacketBuf>(
+        &self,
+        buf: &mut B,
+        ip_len: u16,
+        flow_label: u32,
+        ecn: EcnMode,
+    ) -> bool {
+        let Some((header, inner)) = buf
+            .prepend(IPV6_LEN)
+            .and_then(<[u8]>::split_first_chunk_mut)
+        else {
+            return false;
+        };
+        let Some(inner) = inner.first_chunk_mut::<8>() else {
+            return false;
+        };
+        *header = self.0;
+        let class = outer_class(traffic_class(be32(inner, 0)), ecn);
+        inner[7] = inner[7].saturating_sub(1);
+        let first = 6 << 28 | u32::from(class) << 20 | (flow_label & 0xF_FFFF);
+        header[14..18].copy_from_slice(&first.to_be_bytes());
+        header[18..20].copy_from_slice(&ip_len.to_be_bytes());
+        true
+    }
+
+    /// Gives the untagged frame the template's Ethernet header and decrements its hop limit.
+    #[inline(always)]
+    pub fn readdress<B: PacketBuf>(&self, buf: &mut B) {
+        if let Some(frame) = buf.data_mut().first_chunk_mut::<{ ETHERNET_LEN + 8 }>() {
+            frame[..12].copy_from_slice(&self.0[..12]);
+            frame[21] = frame[21].saturating_sub(1);
+        }
+    }
+}
+
+/// The outer header's traffic class for an inner one (RFC 6040 §4.1).
+#[inline(always)]
+const fn outer_class(inner: u8, ecn: EcnMode) -> u8 {
+    match ecn {
+        EcnMode::Normal => inner,
+        EcnMode::Compatibility => inner & 0xFC,
+    }
+}
+
 /// Makes the frame, whose IPv6 packet of `ip_len` bytes begins at `l3`, begin with `ethernet` (and `room` more bytes
 /// between). `None` where there is no headroom; the frame is then unchanged but for trailing padding.
 #[inline(always)]
@@ -116,11 +208,8 @@ pub fn encapsulate<B: PacketBuf>(
         return false;
     }
     let at = ethernet.len();
-    let outer_class = match outer.ecn {
-        EcnMode::Normal => class,
-        EcnMode::Compatibility => class & 0xFC,
-    };
-    let first = 6 << 28 | u32::from(outer_class) << 20 | (outer.flow_label & 0xF_FFFF);
+    let class = outer_class(class, outer.ecn);
+    let first = 6 << 28 | u32::from(class) << 20 | (outer.flow_label & 0xF_FFFF);
     let place = buf
         .data_mut()
         .get_mut(at..)

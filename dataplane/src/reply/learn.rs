@@ -3,7 +3,9 @@
 //! Exits, each a note: applied, same as before (one comparison), malformed, wrongly keyed, stale, or of an instance
 //! that is not registered. A report never decides what becomes of the packet that carried it.
 
-use afr_wire::{KeyId, Object, Place, ReportFlags, ReportView, Role};
+use afr_wire::{
+    EXID, InstanceId, KeyId, Object, Place, REPORT_FIXED_LEN, ReportFlags, ReportView, Role, VERSION,
+};
 use arrayvec::ArrayVec;
 
 use super::overlay::Learned;
@@ -11,6 +13,7 @@ use crate::aft::residency::Said;
 use crate::aft::{Load, ReportOrder, SigKey};
 use crate::id::Slot;
 use crate::message::{EVENTS_PER_MESSAGE, KvEvent, WorkerMsg};
+use crate::packet::bytes::be32;
 use crate::path::Path;
 use crate::request::verify::valid_key;
 use crate::verdict::MetadataNote;
@@ -18,11 +21,43 @@ use crate::verdict::MetadataNote;
 impl Path<'_> {
     /// Takes the report in `bytes` that arrived from inside the trust domain.
     pub(crate) fn learn(&mut self, bytes: &[u8], place: Place) {
-        let note = match Object::parse(bytes, place) {
-            Ok(Object::Report(view)) => self.learn_view(&view),
-            _ => MetadataNote::ReportMalformed,
+        let note = if self.is_applied(bytes) {
+            MetadataNote::ReportSame
+        } else {
+            match Object::parse(bytes, place) {
+                Ok(Object::Report(view)) => self.learn_view(&view),
+                _ => MetadataNote::ReportMalformed,
+            }
         };
         self.note(note);
+    }
+
+    /// Whether `bytes` are the report last applied, told by its order alone: "equal to the last: already applied, one
+    /// comparison". Nothing is done with them, so nothing else of them matters.
+    #[inline]
+    pub(crate) fn is_applied(&self, bytes: &[u8]) -> bool {
+        const HEAD: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
+        let Some(fixed) = bytes.first_chunk::<REPORT_FIXED_LEN>() else {
+            return false;
+        };
+        let order = ReportOrder {
+            boot_epoch: be32(fixed, 12),
+            seq: be32(fixed, 16),
+        };
+        be32(fixed, 0) & 0xFFFF_FF00 == HEAD
+            && self
+                .aft
+                .slot_of(InstanceId(be32(fixed, 8)))
+                .is_some_and(|slot| order == self.last_applied(slot))
+    }
+
+    /// Which report of the slot's tenant was applied last, by this worker or in its generation.
+    #[inline]
+    fn last_applied(&self, slot: Slot) -> ReportOrder {
+        let published = self.aft.order.get(slot.index()).copied();
+        let tenant = self.aft.incarnation(slot);
+        let own = self.own.loads.last(slot, tenant);
+        own.max(published.unwrap_or_default())
     }
 
     #[inline]
@@ -34,13 +69,7 @@ impl Path<'_> {
             boot_epoch: view.boot_epoch(),
             seq: view.seq(),
         };
-        let published = self.aft.order.get(slot.index()).copied();
-        let tenant = self.aft.incarnation(slot);
-        let known = self
-            .own
-            .loads
-            .last(slot, tenant)
-            .max(published.unwrap_or_default());
+        let known = self.last_applied(slot);
         if order == known {
             return MetadataNote::ReportSame;
         }

@@ -85,10 +85,10 @@ impl Path<'_> {
                 }
                 Some(Way {
                     port: entry.port,
-                    mac: entry.destination_mac,
+                    mac: entry.destination_mac(),
                     mtu: entry.mtu,
                     tunnel: match entry.kind {
-                        PathKind::Encap => Some((entry.sid, entry.ecn)),
+                        PathKind::Encap => Some((entry.sid(), entry.ecn)),
                         PathKind::L2 => None,
                         PathKind::None => return None,
                     },
@@ -207,7 +207,7 @@ impl Path<'_> {
 /// The outer flow label: 20 bits of the flow's keyed hash, the same for all its packets, and never 0, which would mean
 /// that there is none (RFC 6437 §3, RFC 6438 §3).
 #[inline]
-const fn flow_label(hash: u64) -> u32 {
+pub(crate) const fn flow_label(hash: u64) -> u32 {
     let label = (hash >> 44) as u32;
     if label == 0 { 1 } else { label }
 }

@@ -264,13 +264,13 @@ impl Model {
         };
         let instance = &tenant.instance;
         assert_eq!(aft.incarnation(slot), instance.incarnation);
-        assert_eq!(path.destination_mac, instance.path.next_hop().mac);
+        assert_eq!(path.destination_mac(), instance.path.next_hop().mac);
         assert_eq!(path.port, instance.path.next_hop().port);
         match instance.path {
             Path::Encap { sid, .. } => {
-                assert_eq!((path.kind, path.sid), (PathKind::Encap, sid.octets()));
+                assert_eq!((path.kind, path.sid()), (PathKind::Encap, sid.octets()));
             }
-            Path::L2 { .. } => assert_eq!((path.kind, path.sid), (PathKind::L2, [0; 16])),
+            Path::L2 { .. } => assert_eq!((path.kind, path.sid()), (PathKind::L2, [0; 16])),
         }
         let rate = tenant
             .reported_rate

@@ -84,6 +84,7 @@ impl Aft {
             };
             self.join_classes(slot, &instance);
             self.set_pressure(slot, &instance);
+            self.path[slot.index()] = PathEntry::to(&instance, config);
         }
     }
 
@@ -101,7 +102,7 @@ impl Aft {
         }
         let index = slot.index();
         self.instances[index] = Some(Arc::clone(instance));
-        self.path[index] = PathEntry::to(instance);
+        self.path[index] = PathEntry::to(instance, &self.config);
         self.registered.set(slot);
         self.policies.enter(slot, &instance.policies);
         self.by_id.insert(instance.id, slot);

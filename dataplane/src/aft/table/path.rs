@@ -1,7 +1,9 @@
-//! What it takes to send a packet of an established flow on its way: one cache line an instance.
+//! What it takes to send a packet of an established flow on its way: one cache line an instance, with the headers ready to
+//! be written before the packet.
 
-use crate::config::{EcnMode, Instance, Path};
+use crate::config::{Config, EcnMode, Instance, Path};
 use crate::id::{Incarnation, PortIx};
+use crate::packet::encap::HeaderTemplate;
 
 /// How packets reach an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,20 +20,20 @@ pub enum PathKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(align(64))]
 pub struct PathEntry {
-    /// The instance's segment identifier, as on the wire; zero unless [`PathKind::Encap`].
-    pub sid: [u8; 16],
-    /// Ethernet address of the next hop.
-    pub destination_mac: [u8; 6],
-    /// Largest packet the path carries, in bytes, outer header included.
-    pub mtu: u16,
-    /// Whose path this is: a flow pinned to another incarnation must not take it. 0, which no instance has, if nobody's.
-    pub incarnation: Incarnation,
+    /// The headers before the packet; of [`PathKind::L2`] the Ethernet header alone counts.
+    pub header: HeaderTemplate,
     /// The port it leaves by.
     pub port: PortIx,
     /// Encapsulation or rewrite.
     pub kind: PathKind,
     /// ECN of the outer header.
     pub ecn: EcnMode,
+    /// Whether the port sends in an 802.1Q VLAN: then [`Self::header`] lacks the tag.
+    pub tagged: bool,
+    /// Largest packet the path carries, in bytes, outer header included.
+    pub mtu: u16,
+    /// Whose path this is: a flow pinned to another incarnation must not take it. 0, which no instance has, if nobody's.
+    pub incarnation: Incarnation,
 }
 
 const _: () = assert!(size_of::<PathEntry>() == 64, "a path is one cache line");
@@ -39,31 +41,53 @@ const _: () = assert!(size_of::<PathEntry>() == 64, "a path is one cache line");
 impl PathEntry {
     /// The path to nobody.
     pub const NONE: Self = Self {
-        sid: [0; 16],
-        destination_mac: [0; 6],
-        mtu: 0,
-        incarnation: Incarnation(0),
+        header: HeaderTemplate::NONE,
         port: PortIx(0),
         kind: PathKind::None,
         ecn: EcnMode::Compatibility,
+        tagged: false,
+        mtu: 0,
+        incarnation: Incarnation(0),
     };
 
-    /// The path to `instance`.
+    /// The path to `instance` under `config`.
     #[must_use]
-    pub fn to(instance: &Instance) -> Self {
+    pub fn to(instance: &Instance, config: &Config) -> Self {
         let (kind, sid) = match instance.path {
             Path::Encap { sid, .. } => (PathKind::Encap, sid.octets()),
             Path::L2 { .. } => (PathKind::L2, [0; 16]),
         };
         let next_hop = instance.path.next_hop();
+        let port = config.ports.get(usize::from(next_hop.port.0));
+        let router = &config.router;
         Self {
-            sid,
-            destination_mac: next_hop.mac,
-            mtu: instance.mtu,
-            incarnation: instance.incarnation,
+            header: HeaderTemplate::new(
+                next_hop.mac,
+                port.map_or([0; 6], |port| port.mac),
+                router.address.octets(),
+                sid,
+                router.hop_limit,
+            ),
             port: next_hop.port,
             kind,
             ecn: instance.ecn,
+            tagged: port.is_none_or(|port| port.vlan.is_some()),
+            mtu: instance.mtu,
+            incarnation: instance.incarnation,
         }
+    }
+
+    /// The instance's segment identifier, as on the wire; zero unless [`PathKind::Encap`].
+    #[inline]
+    #[must_use]
+    pub fn sid(&self) -> [u8; 16] {
+        self.header.destination()
+    }
+
+    /// Ethernet address of the next hop.
+    #[inline]
+    #[must_use]
+    pub fn destination_mac(&self) -> [u8; 6] {
+        self.header.destination_mac()
     }
 }

@@ -1,0 +1,80 @@
+//! A tunnelled reply that brings no news: out of the tunnel, to the client.
+
+use super::Tally;
+use super::shape::{Quick, object};
+use crate::id::PortIx;
+use crate::packet::PacketBuf;
+use crate::packet::bytes::{address, be16, be32};
+use crate::packet::encap::traffic_class;
+use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
+use crate::packet::tcp::flag;
+use crate::path::{Path, Target, is_link_local};
+
+/// The ECN field of a traffic class.
+const ECN: u8 = 0b11;
+
+impl Path<'_> {
+    /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
+    #[inline(always)]
+    pub(crate) fn fast_reply<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        quick: &Quick,
+        tally: &mut Tally,
+    ) -> Option<PortIx> {
+        let frame = buf.data();
+        // A congestion mark of the tunnel's is for the whole path to carry over.
+        if traffic_class(be32(frame, ETHERNET_LEN)) & ECN != 0 {
+            return None;
+        }
+        self.aft
+            .slot_by_tunnel_source(address(frame, ETHERNET_LEN + 8).into())?;
+        let inner_at = usize::from(quick.l4);
+        let inner = frame.get(inner_at..)?;
+        let head = inner.first_chunk::<IPV6_LEN>()?;
+        if head[0] >> 4 != 6
+            || inner.len() != IPV6_LEN + usize::from(be16(head, 4))
+            || head[7] <= 1
+        {
+            return None;
+        }
+        let upper = &inner[IPV6_LEN..];
+        match head[6] {
+            protocol::UDP if upper.len() >= 8 => {}
+            protocol::TCP => {
+                let tcp = upper.first_chunk::<20>()?;
+                let header_len = usize::from(tcp[12] >> 4) * 4;
+                if header_len < 20 || header_len > upper.len() || tcp[13] & flag::SYN != 0 {
+                    return None;
+                }
+            }
+            _ => return None,
+        }
+        if !self.plan.is_service(head[8..].first_chunk::<16>()?) {
+            return None;
+        }
+        let destination = address(head, 24);
+        if destination >> 120 == 0xFF || destination <= 1 || is_link_local(destination) || Target::of(self.config, destination) != Target::Elsewhere {
+            return None;
+        }
+        let next_hop = self.config.route(destination)?.next_hop;
+        let port = self.port(next_hop.port)?;
+        if inner.len() > usize::from(port.mtu) || port.vlan.is_some() {
+            return None;
+        }
+        if quick.object_len != 0 {
+            if !self.is_applied(object(frame, usize::from(quick.object_len))) {
+                return None;
+            }
+        }
+        buf.adj(inner_at - ETHERNET_LEN);
+        let frame = buf.data_mut().first_chunk_mut::<{ ETHERNET_LEN + 8 }>()?;
+        frame[..6].copy_from_slice(&next_hop.mac);
+        frame[6..12].copy_from_slice(&port.mac);
+        frame[12..14].copy_from_slice(&[0x86, 0xDD]);
+        frame[21] = frame[21].saturating_sub(1);
+        tally.same += u64::from(quick.object_len != 0);
+        tally.replies += 1;
+        Some(next_hop.port)
+    }
+}

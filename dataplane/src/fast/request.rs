@@ -1,0 +1,90 @@
+//! A client's packet of an established flow whose metadata were verified before: to its instance.
+
+use super::Tally;
+use super::shape::Quick;
+use crate::aft::PathKind;
+use crate::flow::{FlowState, Pin};
+use crate::id::PortIx;
+use crate::packet::PacketBuf;
+use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
+use crate::packet::tcp::flag;
+use crate::path::{Fingerprint, Path};
+use crate::request::forward::flow_label;
+
+/// Segments with one of these change what is known of their flow.
+const CONTROL: u8 = flag::SYN | flag::RST | flag::FIN;
+
+impl Path<'_> {
+    /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
+    #[inline(always)]
+    pub(crate) fn fast_request<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        quick: &Quick,
+        tally: &mut Tally,
+    ) -> Option<PortIx> {
+        let flow = quick.flow?;
+        let frame = buf.data();
+        let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
+        let addresses = head[22..].first_chunk::<32>()?;
+        let entry = self.own.flows.entry_mut(flow);
+        if !entry.is_of(addresses, quick.ports, quick.protocol) || head[21] <= 1 {
+            return None;
+        }
+        let mut last_ack = None;
+        if quick.protocol == protocol::TCP {
+            let l4 = frame.get(quick.l4 as usize..)?;
+            let tcp = l4.first_chunk::<20>()?;
+            let header_len = usize::from(tcp[12] >> 4) * 4;
+            let settled = entry.state() == FlowState::Established && entry.opening_tokens() == 0;
+            if header_len < 20
+                || header_len > l4.len()
+                || tcp[13] & CONTROL != 0
+                || !settled
+            {
+                return None;
+            }
+            if tcp[13] & flag::ACK != 0 {
+                last_ack = Some(u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]));
+            }
+        }
+        let mut unchanged = 0;
+        if quick.object_len != 0 {
+            let (print, usable) = Fingerprint::read(entry.fingerprint);
+            if print != quick.print {
+                return None;
+            }
+            unchanged = u64::from(usable);
+        }
+        let Pin::Instance(slot, incarnation) = entry.pin() else {
+            return None;
+        };
+        let path = self.aft.path.get(slot.index())?;
+        let (kind, port) = (path.kind, path.port);
+        let outer = if kind == PathKind::Encap { IPV6_LEN } else { 0 };
+        if path.incarnation != incarnation
+            || path.tagged
+            || usize::from(quick.ip_len) + outer > usize::from(path.mtu)
+            || !self.shared.live.alive(slot, incarnation)
+        {
+            return None;
+        }
+        match kind {
+            PathKind::Encap => {
+                let label = flow_label(quick.hash);
+                if !path.header.encapsulate(buf, quick.ip_len, label, path.ecn) {
+                    return None;
+                }
+            }
+            PathKind::L2 => path.header.readdress(buf),
+            PathKind::None => return None,
+        }
+        entry.touch(self.now.mono_ms());
+        if let Some(ack) = last_ack {
+            entry.last_ack = ack;
+        }
+        tally.unchanged += unchanged;
+        tally.requests += 1;
+        Some(port)
+    }
+}

@@ -1,0 +1,198 @@
+//! Which packets the fast path may be for, told from their headers alone.
+
+use afr_wire::{EXID, VERSION};
+
+use super::plan::{Plan, PlanPort};
+use crate::flow::{FlowRef, FlowTable};
+use crate::packet::bytes::be16;
+use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
+use crate::path::Fingerprint;
+
+/// Where the IPv6 header's successor begins in an untagged frame.
+const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
+/// A PadN of four bytes, as senders fill up a header that an object leaves four bytes of.
+const PAD_4: [u8; 4] = [1, 2, 0, 0];
+/// First bytes of an object: experiment identifier, version and kind.
+const REQUEST: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 1 << 8;
+const REPORT: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
+/// All but the flags.
+const HEAD: u32 = 0xFFFF_FF00;
+
+/// What a packet may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One for the whole path.
+    Whole,
+    /// A client's, to a service.
+    Request,
+    /// Tunnelled to the AFR's SID.
+    Reply,
+}
+
+/// A packet that the fast path may be for, between its stages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quick {
+    /// What it may be.
+    pub(crate) kind: Kind,
+    /// Protocol of the upper layer.
+    pub(super) protocol: u8,
+    /// Length of the IPv6 packet.
+    pub(super) ip_len: u16,
+    /// Offset of the upper layer in the frame.
+    pub(super) l4: u16,
+    /// Length of the metadata object at `BEHIND_IPV6 + 4`, 0 if there is none.
+    pub(super) object_len: u16,
+    /// Source and destination port.
+    pub(super) ports: (u16, u16),
+    /// The flow it probably is of.
+    pub(super) flow: Option<FlowRef>,
+    /// The flow's hash.
+    pub(super) hash: u64,
+    /// Keyed fingerprint of the object.
+    pub(super) print: u64,
+}
+
+impl Quick {
+    /// A place for one.
+    pub(crate) const NOTHING: Self = Self {
+        kind: Kind::Whole,
+        protocol: 0,
+        ip_len: 0,
+        l4: 0,
+        object_len: 0,
+        ports: (0, 0),
+        flow: None,
+        hash: 0,
+        print: 0,
+    };
+}
+
+/// Where the upper layer is, and the object before it.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    protocol: u8,
+    l4: usize,
+    object_len: usize,
+}
+
+impl Plan {
+    /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow.
+    #[inline(always)]
+    pub(crate) fn recognise(
+        &self,
+        port: &PlanPort,
+        frame: &[u8],
+        flows: &FlowTable,
+        fingerprint: &Fingerprint,
+        quick: &mut Quick,
+    ) {
+        quick.kind = Kind::Whole;
+        let Some(head) = frame.first_chunk::<{ BEHIND_IPV6 + 8 }>() else {
+            return;
+        };
+        let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let first = u64::from_le_bytes([
+            head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
+        ]);
+        // To this port, IPv6 behind an untagged Ethernet header, no padding behind the packet.
+        let fits = first << 16 == port.mac << 16
+            && word(12) & 0xFFFF_F000 == 0x86DD_6000
+            && frame.len() == BEHIND_IPV6 + usize::from(be16(head, 18));
+        if !fits {
+            return;
+        }
+        let (Some(addresses), Some(destination)) = (
+            head[22..].first_chunk::<32>(),
+            head[38..].first_chunk::<16>(),
+        ) else {
+            return;
+        };
+        quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
+        if self.is_service(destination) {
+            let Some(chain) = self.chain(frame, head[20], REQUEST) else {
+                return;
+            };
+            let datagram = chain.protocol == protocol::UDP;
+            if !datagram && chain.protocol != protocol::TCP {
+                return;
+            }
+            // Each datagram of a NEW_TASK is dispatched anew.
+            const NEW_TASK: u8 = afr_wire::RequestFlags::NEW_TASK.0;
+            if chain.object_len != 0
+                && (!port.trusts_requests || datagram && frame[BEHIND_IPV6 + 7] & NEW_TASK != 0)
+            {
+                return;
+            }
+            let Some(l4) = frame.get(chain.l4..).and_then(<[u8]>::first_chunk::<8>) else {
+                return;
+            };
+            quick.kind = Kind::Request;
+            quick.protocol = chain.protocol;
+            quick.l4 = chain.l4 as u16;
+            quick.object_len = chain.object_len as u16;
+            quick.ports = (
+                u16::from_be_bytes([l4[0], l4[1]]),
+                u16::from_be_bytes([l4[2], l4[3]]),
+            );
+            quick.hash = flows.hash_of(addresses, quick.ports, chain.protocol);
+            flows.prefetch_bucket(quick.hash);
+            if chain.object_len != 0 {
+                quick.print = fingerprint.of(object(frame, chain.object_len));
+            }
+        } else if port.inside && *destination == self.sid {
+            if let Some(chain) = self.chain(frame, head[20], REPORT)
+                && chain.protocol == protocol::IPV6
+            {
+                quick.kind = Kind::Reply;
+                quick.l4 = chain.l4 as u16;
+                quick.object_len = chain.object_len as u16;
+            }
+        }
+    }
+
+    /// The upper layer directly behind the fixed header, or behind one Destination Options header that an object of this
+    /// `kind` fills but for four bytes of padding at the most.
+    #[inline(always)]
+    fn chain(&self, frame: &[u8], next: u8, kind: u32) -> Option<Chain> {
+        if next != protocol::DEST_OPTIONS {
+            return Some(Chain {
+                protocol: next,
+                l4: BEHIND_IPV6,
+                object_len: 0,
+            });
+        }
+        let header = frame.get(BEHIND_IPV6..)?.first_chunk::<8>()?;
+        let [behind, units, option, len, ..] = *header;
+        let header_len = (usize::from(units) + 1) * 8;
+        let object_len = usize::from(len);
+        let head = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        let l4 = BEHIND_IPV6 + header_len;
+        if option != self.option_type || head & HEAD != kind || l4 > frame.len() {
+            return None;
+        }
+        let fills = object_len + 4 == header_len
+            || object_len + 8 == header_len && frame.get(l4 - 4..l4) == Some(&PAD_4);
+        // Shorter than the common head is malformed.
+        (fills && object_len >= afr_wire::HEAD_LEN).then_some(Chain {
+            protocol: behind,
+            l4,
+            object_len,
+        })
+    }
+
+    /// Second step, when the bucket is there: starts loading the entry that is probably the packet's flow.
+    #[inline(always)]
+    pub(crate) fn find(quick: &mut Quick, flows: &FlowTable) {
+        if quick.kind == Kind::Request {
+            quick.flow = flows.prefetch_guess(quick.hash);
+        }
+    }
+}
+
+/// The object of `len` bytes in a frame that [`Plan::chain`] has found it in.
+#[inline(always)]
+pub(super) fn object(frame: &[u8], len: usize) -> &[u8] {
+    frame
+        .get(BEHIND_IPV6 + 4..BEHIND_IPV6 + 4 + len)
+        .unwrap_or(&[])
+}
