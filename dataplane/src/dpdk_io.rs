@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use dpdk::{Mbuf, Mempool, RxQueue, TxQueue};
+use dpdk::{Mbuf, Mempool, RxQueue, TxQueue, free_burst};
 
 use crate::aft::Aft;
 use crate::aft::epoch::Reader;
@@ -32,6 +32,11 @@ impl PacketBuf for Mbuf {
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
         Self::prepend(self, n)?;
         Some(Self::data_mut(self))
+    }
+
+    #[inline]
+    fn has_headroom(&self, n: usize) -> bool {
+        self.headroom() >= n
     }
 
     #[inline]
@@ -133,17 +138,28 @@ impl Out {
 
 /// The transmit side of a worker.
 #[derive(Debug)]
-struct Outs(ArrayVec<Out, MAX_PORTS>);
+struct Outs {
+    ports: ArrayVec<Out, MAX_PORTS>,
+    /// Packets that go nowhere, freed together.
+    discarded: ArrayVec<Mbuf, BURST>,
+}
 
 impl Egress<Mbuf> for Outs {
     #[inline]
     fn send(&mut self, port: PortIx, packet: Mbuf) {
-        let Some(out) = self.0.get_mut(usize::from(port.0)) else {
+        let Some(out) = self.ports.get_mut(usize::from(port.0)) else {
             return;
         };
         out.waiting_bytes += packet.len() as u64;
         if out.waiting.try_push(packet).is_ok() && out.waiting.is_full() {
             out.flush();
+        }
+    }
+
+    #[inline]
+    fn discard(&mut self, packet: Mbuf) {
+        if self.discarded.try_push(packet).is_ok() && self.discarded.is_full() {
+            free_burst(&mut self.discarded);
         }
     }
 }
@@ -185,7 +201,10 @@ impl WorkerLoop {
                 parts.seeds,
             ),
             rx: parts.rx,
-            outs: Outs(outs),
+            outs: Outs {
+                ports: outs,
+                discarded: ArrayVec::new(),
+            },
             pool: parts.pool,
             idle: parts.idle,
             clock: parts.clock,
@@ -247,7 +266,8 @@ impl WorkerLoop {
                 .burst(now, port, &mut burst, &mut self.outs, &mut self.pool);
         }
         self.worker.maintain(now, &mut self.outs, &mut self.pool);
-        for (at, out) in self.outs.0.iter_mut().enumerate() {
+        free_burst(&mut self.outs.discarded);
+        for (at, out) in self.outs.ports.iter_mut().enumerate() {
             out.flush();
             let port = PortIx(at as u8);
             let counters = self.worker.counters_mut();
@@ -260,7 +280,8 @@ impl WorkerLoop {
 
     /// Leaves nothing behind: what waits is sent, and the counters are copied out.
     pub fn finish(&mut self) {
-        for out in &mut self.outs.0 {
+        free_burst(&mut self.outs.discarded);
+        for out in &mut self.outs.ports {
             out.flush();
         }
         self.worker.copy_counters();

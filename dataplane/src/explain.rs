@@ -100,9 +100,10 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
     candidates(aft, &shared.live, &loads, &need, query.now_us, &mut scratch);
     let passed = scratch.candidates.clone();
     let passes = |slot: Slot| {
-        passed
-            .get(slot.index() / 64)
-            .is_some_and(|word| word >> (slot.0 % 64) & 1 != 0)
+        shared.live.accepts_new(slot, aft.incarnation(slot))
+            && passed
+                .get(slot.index() / 64)
+                .is_some_and(|word| word >> (slot.0 % 64) & 1 != 0)
     };
     let overlay = Overlay::new(1);
     let known = Known {

@@ -10,7 +10,7 @@ use crate::aft::Aft;
 use crate::aft::residency::Overlay;
 use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
-use crate::fast::Plan;
+use crate::fast::{MacCheck, Plan};
 use crate::flow::{FlowKey, FlowTable, Timeouts};
 use crate::id::{ClassIx, Now, PortIx, WorkerId};
 use crate::message::{Shared, WorkerMsg};
@@ -186,6 +186,8 @@ pub struct Path<'a> {
     pub now: Now,
     /// The configuration as the fast path compares it.
     pub(crate) plan: &'a Plan,
+    /// What is known already of the MAC of the packet in work.
+    pub(crate) mac: MacCheck,
     /// The worker's own.
     pub own: &'a mut Own,
 }
@@ -287,6 +289,12 @@ impl Item {
 pub trait Egress<B: PacketBuf> {
     /// Queues the packet for the port. Where there is no room and none can be made it is freed, and counted there.
     fn send(&mut self, port: PortIx, packet: B);
+
+    /// Parts with a packet that goes nowhere.
+    #[inline]
+    fn discard(&mut self, packet: B) {
+        drop(packet);
+    }
 }
 
 /// A burst of packets.

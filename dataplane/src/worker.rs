@@ -13,7 +13,7 @@ use crate::aft::residency::Overlay;
 use crate::config::OnDeath;
 use crate::counters::{Figure, LocalCounters};
 use crate::death;
-use crate::fast::{Kind, Plan, Quick, Tally};
+use crate::fast::{Kind, MacCheck, Plan, Quick, Tally};
 use crate::flow::{Aged, Cursor, Fate, FlowKey, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
 use crate::message::{FlowScan, Shared, WorkerCommand};
@@ -170,6 +170,7 @@ impl<P: PacketPool> Worker<P> {
             let aft = self.reader.get();
             let own = &mut self.own;
             own.loads.retire(aft, own.id);
+            own.scratch.standing.forget();
             own.counters.set(Figure::Epoch, self.reader.epoch());
             if aft.config.revision != self.seen.revision {
                 self.seen.revision = aft.config.revision;
@@ -216,6 +217,7 @@ impl<P: PacketPool> Worker<P> {
             dispatches: &self.shared.counters[usize::from(self.own.id.0)],
             now,
             plan: &self.plan,
+            mac: MacCheck::Unknown,
             own: &mut self.own,
         };
         let ingress = path.plan.port(port);
@@ -232,6 +234,7 @@ impl<P: PacketPool> Worker<P> {
         for quick in quick.iter_mut().take(packets.len()) {
             Plan::find(quick, &path.own.flows);
         }
+        path.check_macs(packets, &mut quick[..packets.len()]);
         let mut tally = Tally::default();
         for (mut packet, (quick, item)) in packets.drain(..).zip(quick.iter().zip(&mut *self.items))
         {
@@ -243,6 +246,16 @@ impl<P: PacketPool> Worker<P> {
             if let Some(port) = taken {
                 egress.send(port, packet);
                 continue;
+            }
+            if quick.kind == Kind::Request {
+                if path.fast_refusal(&packet, quick) {
+                    let refused = Verdict::Drop(DropReason::MacInvalid, None);
+                    path.dispose(refused, packet, egress);
+                    continue;
+                }
+                path.mac = quick.mac;
+            } else {
+                path.mac = MacCheck::Unknown;
             }
             let verdict = path.whole(&mut packet, port, item);
             if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None)
@@ -590,10 +603,10 @@ impl Path<'_> {
                 port
             }
         };
-        let Some(port) = out else {
-            return;
-        };
-        egress.send(port, packet);
+        match out {
+            Some(port) => egress.send(port, packet),
+            None => egress.discard(packet),
+        }
     }
 }
 

@@ -50,6 +50,78 @@ impl AesCmac {
     }
 }
 
+/// One message of several whose MACs are computed side by side.
+pub(crate) struct Lane<'a> {
+    key: &'a AesCmac,
+    /// The message as the chain takes it: filled up to whole blocks, the subkey already in the last.
+    blocks: &'a [[u8; BLOCK_LEN]],
+    state: Array<u8, U16>,
+}
+
+impl<'a> Lane<'a> {
+    /// For the message of `len` bytes (at least one) that `text` begins with, zeros behind it.
+    pub(crate) fn new(key: &'a AesCmac, text: &'a mut [[u8; BLOCK_LEN]], len: usize) -> Self {
+        let (count, filled) = (len.div_ceil(BLOCK_LEN).min(text.len()), len % BLOCK_LEN);
+        if let Some(last) = text[..count].last_mut() {
+            let [whole, padded] = &key.subkeys;
+            if filled == 0 {
+                xor_block(last, whole);
+            } else {
+                last[filled] ^= 0x80;
+                xor_block(last, padded);
+            }
+        }
+        Self {
+            key,
+            blocks: &text[..count],
+            state: Array([0; BLOCK_LEN]),
+        }
+    }
+
+    /// The tag, after [`chain`].
+    pub(crate) const fn tag(&self) -> &[u8; MAC_LEN] {
+        &self.state.0
+    }
+}
+
+/// Computes the tag of each lane. One message is a chain in which each block waits for the one before; chains of several
+/// messages do not wait for each other, so taking a block of each in turn keeps the processor's AES unit
+/// busy.
+pub(crate) fn chain(lanes: &mut [Option<Lane<'_>>]) {
+    let lens = lanes.iter().flatten().map(|lane| lane.blocks.len());
+    for at in 0..lens.max().unwrap_or(0) {
+        for lane in lanes.iter_mut().flatten() {
+            if let Some(block) = lane.blocks.get(at) {
+                let state = &mut lane.state;
+                lane.key.cipher.encrypt_with_backend(Link { block, state });
+            }
+        }
+    }
+}
+
+/// One block of one chain.
+struct Link<'a> {
+    block: &'a [u8; BLOCK_LEN],
+    state: &'a mut Array<u8, U16>,
+}
+
+impl BlockSizeUser for Link<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for Link<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        // Byte by byte this becomes one vector operation; in two halves the cipher would wait for both to be stored.
+        let mut mixed: Array<u8, U16> = Array(*self.block);
+        for (byte, before) in mixed.iter_mut().zip(self.state.iter()) {
+            *byte ^= before;
+        }
+        backend.encrypt_block((&mut mixed).into());
+        *self.state = mixed;
+    }
+}
+
 impl Drop for AesCmac {
     fn drop(&mut self) {
         // The cipher wipes its own schedule.

@@ -77,7 +77,10 @@ pub use id::{
 };
 pub use label::CatalogueSalt;
 pub use list::{Full, List};
-pub use mac::{MacAlgorithm, MasterKey, RequestContext, Role, SenderKey, masked_source};
+pub use mac::{
+    MAX_CHECKS, MacAlgorithm, MasterKey, RequestContext, Role, SenderKey, masked_source,
+    verify_requests,
+};
 pub use object::{Object, Place};
 pub use report::{Event, EventOp, Report, ReportView};
 pub use request::{Labels, Request, RequestView};

@@ -6,7 +6,7 @@ use siphasher::sip128::SipHasher24;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::cmac::AesCmac;
+use crate::cmac::{AesCmac, Lane};
 use crate::object::Kind;
 use crate::{
     ClusterId, MAC_LEN, MAX_REPORT_LEN, MAX_REQUEST_LEN, Object, Place, ReportView, RequestView,
@@ -194,6 +194,52 @@ pub struct RequestContext {
     pub destination_port: u16,
 }
 
+/// Requests that [`verify_requests`] takes at once.
+pub const MAX_CHECKS: usize = 8;
+
+/// Checks the MACs of up to [`MAX_CHECKS`] requests at once, each under the key of its own sender, and in much less time than
+/// one after the other. Bit *i* of the answer says whether request *i* is its sender's.
+///
+/// Each is given as its bytes, which are taken to end in the MAC; whether they are a well-formed request at all is for
+/// [`Object::parse`] to say. Too short or too long for one, the answer is no.
+#[must_use]
+pub fn verify_requests(checks: &[(&SenderKey, RequestContext, &[u8])]) -> u32 {
+    const BLOCKS: usize = (REQUEST_PREFIX_LEN + MAX_REQUEST_LEN).div_ceil(MAC_LEN);
+    let mut texts = [[[0; MAC_LEN]; BLOCKS]; MAX_CHECKS];
+    let mut lanes: [Option<Lane<'_>>; MAX_CHECKS] = [const { None }; MAX_CHECKS];
+    let mut right = 0;
+    let mut len = 0;
+    let mut of = [0; MAX_CHECKS];
+    for (at, ((key, context, object), text)) in checks.iter().zip(&mut texts).enumerate() {
+        if !(MAC_LEN..=MAX_REQUEST_LEN).contains(&object.len()) {
+            continue;
+        }
+        let Expanded::AesCmac(cmac) = &key.0 else {
+            right |= u32::from(verify_one(key, context, object)) << at;
+            continue;
+        };
+        let bytes = text.as_flattened_mut();
+        let signed = object.len() - MAC_LEN;
+        bytes[..REQUEST_PREFIX_LEN].copy_from_slice(&request_prefix(context));
+        bytes[REQUEST_PREFIX_LEN..REQUEST_PREFIX_LEN + signed].copy_from_slice(&object[..signed]);
+        let text_len = REQUEST_PREFIX_LEN + object.len();
+        lanes[len] = Some(Lane::new(cmac, text, text_len));
+        of[len] = at;
+        len += 1;
+    }
+    crate::cmac::chain(&mut lanes[..len]);
+    for (lane, at) in lanes.iter().flatten().zip(of) {
+        let mac = checks[at].2.last_chunk();
+        right |= u32::from(mac.is_some_and(|mac| same(mac, lane.tag()))) << at;
+    }
+    right
+}
+
+fn verify_one(key: &SenderKey, context: &RequestContext, object: &[u8]) -> bool {
+    let mac = object.last_chunk();
+    mac.is_some_and(|mac| same(mac, &key.tag(&request_text(context, object))))
+}
+
 /// The first `prefix_len` bits of an address, the others zero: the sender a request key is
 /// derived for. A `prefix_len` over 128 counts as 128.
 #[inline]
@@ -235,6 +281,11 @@ fn request_text(
     context: &RequestContext,
     object: &[u8],
 ) -> Text<{ REQUEST_PREFIX_LEN + MAX_REQUEST_LEN }> {
+    Text::new(request_prefix(context), object)
+}
+
+#[inline(always)]
+fn request_prefix(context: &RequestContext) -> [u8; REQUEST_PREFIX_LEN] {
     let mut prefix = [0; REQUEST_PREFIX_LEN];
     prefix[..4].copy_from_slice(LABEL);
     prefix[4] = Kind::Request as u8;
@@ -242,7 +293,7 @@ fn request_text(
     prefix[21..37].copy_from_slice(&context.destination);
     prefix[37] = context.protocol;
     prefix[38..].copy_from_slice(&context.destination_port.to_be_bytes());
-    Text::new(prefix, object)
+    prefix
 }
 
 #[inline]

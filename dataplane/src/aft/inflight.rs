@@ -17,6 +17,9 @@ mod history;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+/// Slots whose changes are counted together.
+pub const GROUP: usize = 8;
+
 use crossbeam_utils::CachePadded;
 
 use crate::id::Slot;
@@ -38,6 +41,8 @@ struct Counters {
 pub struct Inflight {
     /// Padded: two workers that dispatch to different instances never share a line.
     counters: Vec<CachePadded<Counters>>,
+    /// By [`GROUP`] slots: how often one of their counters changed.
+    changes: Vec<AtomicU64>,
     /// Whether the slot is sampled.
     sampled: Vec<AtomicU64>,
     history: Vec<History>,
@@ -50,6 +55,9 @@ impl Inflight {
     pub fn new(slots: usize) -> Self {
         Self {
             counters: (0..slots).map(|_| CachePadded::default()).collect(),
+            changes: (0..slots.div_ceil(GROUP))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
             sampled: (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             history: (0..slots).map(|_| History::new()).collect(),
             last_tick: AtomicU64::new(u64::MAX),
@@ -66,6 +74,7 @@ impl Inflight {
             counters
                 .opening
                 .fetch_add(i64::from(tokens), Ordering::Relaxed);
+            self.changed(slot);
         }
     }
 
@@ -76,6 +85,7 @@ impl Inflight {
             counters
                 .opening
                 .fetch_sub(i64::from(tokens), Ordering::Relaxed);
+            self.changed(slot);
         }
     }
 
@@ -94,6 +104,25 @@ impl Inflight {
             counters
                 .committed
                 .fetch_add(u64::from(tokens), Ordering::Relaxed);
+            self.changed(slot);
+        }
+    }
+
+    /// How often a counter of a slot from [`GROUP`]·`group` on changed. Who sees the same count as before has seen every
+    /// counter of the group as it is.
+    #[inline]
+    #[must_use]
+    pub fn changes(&self, group: usize) -> u64 {
+        self.changes
+            .get(group)
+            .map_or(0, |changes| changes.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn changed(&self, slot: Slot) {
+        if let Some(changes) = self.changes.get(slot.index() / GROUP) {
+            // Release: who sees the count sees the counter.
+            changes.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -171,6 +200,7 @@ impl Inflight {
         counters.opening.store(0, Ordering::Relaxed);
         counters.committed.store(0, Ordering::Relaxed);
         history.clear();
+        self.changed(slot);
         self.sampled[slot.index() / 64].fetch_or(1 << (slot.index() % 64), Ordering::Relaxed);
     }
 

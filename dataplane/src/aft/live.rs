@@ -54,6 +54,8 @@ impl LiveState {
 #[derive(Debug)]
 pub struct Live {
     words: Vec<AtomicU32>,
+    /// A bit a slot: whether its tenant of the moment takes new flows.
+    accepting: Vec<AtomicU64>,
     changes: AtomicU64,
 }
 
@@ -63,6 +65,7 @@ impl Live {
     pub fn new(slots: usize) -> Self {
         Self {
             words: (0..slots).map(|_| AtomicU32::new(0)).collect(),
+            accepting: (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             changes: AtomicU64::new(0),
         }
     }
@@ -75,6 +78,13 @@ impl Live {
                 u32::from(incarnation.0) << 16 | state.flags(),
                 Ordering::Relaxed,
             );
+            let bit = 1 << (slot.0 % 64);
+            let accepting = &self.accepting[slot.index() / 64];
+            if state == LiveState::Up {
+                accepting.fetch_or(bit, Ordering::Relaxed);
+            } else {
+                accepting.fetch_and(!bit, Ordering::Relaxed);
+            }
             // Release: who sees the count sees the word.
             self.changes.fetch_add(1, Ordering::Release);
         }
@@ -94,6 +104,16 @@ impl Live {
     #[must_use]
     pub fn usable_for_new(&self, slot: Slot) -> bool {
         self.word(slot) & FLAGS == LiveState::Up.flags()
+    }
+
+    /// Which of the 64 slots from 64·`word` on have a tenant that takes new flows. Whether it is the tenant that a
+    /// generation means is for [`Self::accepts_new`] to say of the one that is chosen.
+    #[inline]
+    #[must_use]
+    pub fn accepting(&self, word: usize) -> u64 {
+        self.accepting
+            .get(word)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Whether this tenant of the slot takes new flows.

@@ -22,19 +22,24 @@ pub struct Known<'a> {
 /// For one request: of each instance the depth to which it holds the prompt. Made once and used for every request.
 #[derive(Debug, Clone)]
 pub struct Reuse {
-    /// By slot, in units of 256 tokens; 0 where nothing is held.
+    /// By slot, in units of 256 tokens; 0 where nothing is held. Rounded up to whole words of 64 slots.
     depths: Vec<u16>,
-    /// The slots whose depth is not 0.
-    touched: Vec<Slot>,
+    slots: usize,
+    /// The words of 64 slots in which a depth is not 0, each once.
+    touched: Vec<u16>,
+    is_touched: Vec<bool>,
 }
 
 impl Reuse {
     /// For `slots` slots.
     #[must_use]
     pub fn new(slots: usize) -> Self {
+        let words = slots.div_ceil(64);
         Self {
-            depths: vec![0; slots],
-            touched: Vec::with_capacity(slots),
+            depths: vec![0; words * 64],
+            slots,
+            touched: Vec::with_capacity(words),
+            is_touched: vec![false; words],
         }
     }
 
@@ -72,15 +77,14 @@ impl Reuse {
             let key = SigKey::new(catalogue, domain, *prefix);
             let own = known.overlay.lookup(key, known.consumed);
             let mut any = false;
-            let mut reach = |slot: Slot| any |= self.reach(slot, shallower, prefix.depth);
-            known.residency.holders(key, known.now_s).for_each(|slot| {
-                if own.said(slot) != Some(Said::Evicted) {
-                    reach(slot);
-                }
-            });
+            let mut reach = |word, bits| any |= self.reach(word, bits, shallower, prefix.depth);
+            known
+                .residency
+                .holders(key, known.now_s)
+                .for_each_word(|word, bits| reach(word, bits & !own.word(word, Said::Evicted)));
             for (slot, said) in own.as_slice() {
                 if *said == Said::Stored {
-                    reach(*slot);
+                    reach(slot.index() / 64, 1 << (slot.0 % 64));
                 }
             }
             if !any {
@@ -92,8 +96,10 @@ impl Reuse {
 
     /// Forgets the last request.
     pub fn reset(&mut self) {
-        for slot in self.touched.drain(..) {
-            self.depths[slot.index()] = 0;
+        for word in self.touched.drain(..) {
+            let word = usize::from(word);
+            self.is_touched[word] = false;
+            self.depths[word * 64..(word + 1) * 64].fill(0);
         }
     }
 
@@ -104,18 +110,26 @@ impl Reuse {
         self.depths.get(slot.index()).copied().unwrap_or(0)
     }
 
-    /// The depths by slot, for loops over many instances at once.
+    /// The depths of the 64 slots from 64·`word` on; `None` where nobody there holds any of the prompt.
     #[inline]
     #[must_use]
-    pub fn depths(&self) -> &[u16] {
-        &self.depths
+    pub fn word(&self, word: usize) -> Option<&[u16; 64]> {
+        if *self.is_touched.get(word)? {
+            self.depths.get(word * 64..)?.first_chunk()
+        } else {
+            None
+        }
     }
 
     /// The instances that hold some of the prompt, and how deep.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, u16)> {
-        self.touched
-            .iter()
-            .map(|slot| (*slot, self.depths[slot.index()]))
+        self.touched.iter().flat_map(|word| {
+            let first = usize::from(*word) * 64;
+            let depths = self.depths[first..first + 64].iter().enumerate();
+            depths
+                .filter(|(_, depth)| **depth != 0)
+                .map(move |(bit, depth)| (Slot((first + bit) as u16), *depth))
+        })
     }
 
     /// Whether no instance holds any of the prompt.
@@ -125,21 +139,50 @@ impl Reuse {
         self.touched.is_empty()
     }
 
-    /// Takes `slot` from depth `from` to depth `to`, if it got that far.
+    /// Takes those of the slots `bits` of `word` that are at depth `from` to depth `to`. Says whether there were any.
     #[inline]
-    fn reach(&mut self, slot: Slot, from: u16, to: u16) -> bool {
-        let Some(depth) = self.depths.get_mut(slot.index()) else {
+    fn reach(&mut self, word: usize, bits: u64, from: u16, to: u16) -> bool {
+        let bits = bits & self.existing(word);
+        let Some(depths) = self
+            .depths
+            .get_mut(word * 64..)
+            .and_then(<[u16]>::first_chunk_mut::<64>)
+        else {
             return false;
         };
-        if *depth != from {
-            // The shallower prefix is missing, or the overlay repeats what the table said.
-            return false;
+        let mut any = false;
+        if bits == u64::MAX {
+            for depth in depths {
+                any |= *depth == from;
+                *depth = if *depth == from { to } else { *depth };
+            }
+        } else {
+            let mut left = bits;
+            while left != 0 {
+                let depth = &mut depths[left.trailing_zeros() as usize];
+                left &= left - 1;
+                // At another depth, the shallower prefix is missing, or the overlay repeats what the table said.
+                if *depth == from {
+                    *depth = to;
+                    any = true;
+                }
+            }
         }
-        if from == 0 {
-            self.touched.push(slot);
+        if any && !self.is_touched[word] {
+            self.is_touched[word] = true;
+            self.touched.push(word as u16);
         }
-        *depth = to;
-        true
+        any
+    }
+
+    /// A bit for each slot of `word` that there is.
+    #[inline]
+    const fn existing(&self, word: usize) -> u64 {
+        match self.slots.saturating_sub(word * 64) {
+            0 => 0,
+            left @ 1..64 => (1 << left) - 1,
+            _ => u64::MAX,
+        }
     }
 }
 

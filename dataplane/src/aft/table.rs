@@ -48,6 +48,8 @@ pub struct Aft {
     pub classes: Vec<ClassState>,
     /// Which instances accept which policy scope.
     pub policies: Policies,
+    /// Counts the changes of classes, members, scopes and labels.
+    pub capabilities: u64,
     /// Bloom filters of 256 bits over each instance's labels: word *w* of slot *s* is `bloom[w][s]`.
     pub bloom: [Vec<u64>; 4],
 
@@ -99,6 +101,7 @@ impl Aft {
             available: Bitmap::new(slots),
             classes,
             policies: Policies::new(slots),
+            capabilities: 0,
             bloom: std::array::from_fn(|_| vec![0; slots]),
             pending_tokens: vec![0; slots],
             us_per_token_q: vec![0; slots],
@@ -248,6 +251,7 @@ impl PartialEq for Aft {
             && self.available == other.available
             && self.classes == other.classes
             && self.policies == other.policies
+            && self.capabilities == other.capabilities
             && self.bloom == other.bloom
             && self.pending_tokens == other.pending_tokens
             && self.us_per_token_q == other.us_per_token_q

@@ -9,9 +9,11 @@
 
 mod plan;
 mod shape;
+mod ahead;
 mod request;
 mod reply;
 
+pub(crate) use ahead::MacCheck;
 pub(crate) use plan::Plan;
 pub(crate) use shape::{Kind, Quick};
 
@@ -33,10 +35,7 @@ impl Tally {
     pub(crate) fn enter(self, counters: &mut LocalCounters) {
         counters.add(Figure::ForwardedRequest, self.requests);
         counters.add(Figure::ForwardedReply, self.replies);
-        counters.add(
-            Figure::Note(MetadataNote::RequestUnchanged),
-            self.unchanged,
-        );
+        counters.add(Figure::Note(MetadataNote::RequestUnchanged), self.unchanged);
         counters.add(Figure::Note(MetadataNote::ReportSame), self.same);
     }
 }

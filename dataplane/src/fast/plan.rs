@@ -73,7 +73,11 @@ impl Plan {
                 .map(|address| address.octets())
                 .take(SERVICES)
                 .collect(),
-            sid: config.router.sids.first().map_or([0; 16], |sid| sid.octets()),
+            sid: config
+                .router
+                .sids
+                .first()
+                .map_or([0; 16], |sid| sid.octets()),
             option_type: config.router.option_type,
         }
     }

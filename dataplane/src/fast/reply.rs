@@ -32,9 +32,7 @@ impl Path<'_> {
         let inner_at = usize::from(quick.l4);
         let inner = frame.get(inner_at..)?;
         let head = inner.first_chunk::<IPV6_LEN>()?;
-        if head[0] >> 4 != 6
-            || inner.len() != IPV6_LEN + usize::from(be16(head, 4))
-            || head[7] <= 1
+        if head[0] >> 4 != 6 || inner.len() != IPV6_LEN + usize::from(be16(head, 4)) || head[7] <= 1
         {
             return None;
         }
@@ -54,7 +52,11 @@ impl Path<'_> {
             return None;
         }
         let destination = address(head, 24);
-        if destination >> 120 == 0xFF || destination <= 1 || is_link_local(destination) || Target::of(self.config, destination) != Target::Elsewhere {
+        if destination >> 120 == 0xFF
+            || destination <= 1
+            || is_link_local(destination)
+            || Target::of(self.config, destination) != Target::Elsewhere
+        {
             return None;
         }
         let next_hop = self.config.route(destination)?.next_hop;

@@ -1,14 +1,17 @@
 //! A client's packet of an established flow whose metadata were verified before: to its instance.
 
-use super::Tally;
-use super::shape::Quick;
+use afr_wire::{Object, Place};
+
+use super::shape::{Quick, object};
+use super::{MacCheck, Tally};
 use crate::aft::PathKind;
 use crate::flow::{FlowState, Pin};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
+use crate::packet::bytes::address;
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
-use crate::path::{Fingerprint, Path};
+use crate::path::{Fingerprint, Path, Target, is_link_local};
 use crate::request::forward::flow_label;
 
 /// Segments with one of these change what is known of their flow.
@@ -37,11 +40,7 @@ impl Path<'_> {
             let tcp = l4.first_chunk::<20>()?;
             let header_len = usize::from(tcp[12] >> 4) * 4;
             let settled = entry.state() == FlowState::Established && entry.opening_tokens() == 0;
-            if header_len < 20
-                || header_len > l4.len()
-                || tcp[13] & CONTROL != 0
-                || !settled
-            {
+            if header_len < 20 || header_len > l4.len() || tcp[13] & CONTROL != 0 || !settled {
                 return None;
             }
             if tcp[13] & flag::ACK != 0 {
@@ -49,12 +48,14 @@ impl Path<'_> {
             }
         }
         let mut unchanged = 0;
+        let mut changed = false;
         if quick.object_len != 0 {
             let (print, usable) = Fingerprint::read(entry.fingerprint);
-            if print != quick.print {
+            changed = print != quick.print;
+            if changed && quick.mac != MacCheck::Right {
                 return None;
             }
-            unchanged = u64::from(usable);
+            unchanged = u64::from(usable && !changed);
         }
         let Pin::Instance(slot, incarnation) = entry.pin() else {
             return None;
@@ -69,6 +70,21 @@ impl Path<'_> {
         {
             return None;
         }
+        if kind == PathKind::Encap && !buf.has_headroom(IPV6_LEN) || kind == PathKind::None {
+            return None;
+        }
+        if changed {
+            // Whatever it asks for, the flow stays: only what is malformed is dropped, and that is not for here.
+            let object = object(buf.data(), usize::from(quick.object_len));
+            if Object::parse(object, Place::InBand).is_err() {
+                return None;
+            }
+            let context = quick.context(buf.data());
+            self.mac = MacCheck::Right;
+            let kept = self.changed(&context, flow, object);
+            self.mac = MacCheck::Unknown;
+            debug_assert!(kept.is_ok(), "the object was parsed above");
+        }
         match kind {
             PathKind::Encap => {
                 let label = flow_label(quick.hash);
@@ -79,6 +95,7 @@ impl Path<'_> {
             PathKind::L2 => path.header.readdress(buf),
             PathKind::None => return None,
         }
+        let entry = self.own.flows.entry_mut(flow);
         entry.touch(self.now.mono_ms());
         if let Some(ack) = last_ack {
             entry.last_ack = ack;
@@ -86,5 +103,31 @@ impl Path<'_> {
         tally.unchanged += unchanged;
         tally.requests += 1;
         Some(port)
+    }
+
+    /// Whether the packet is one to be dropped for its MAC, and nothing else: a well-formed request that is not its sender's,
+    /// on a packet that would open a flow.
+    #[inline(always)]
+    pub(crate) fn fast_refusal<B: PacketBuf>(&mut self, buf: &B, quick: &Quick) -> bool {
+        if quick.mac != MacCheck::Wrong || quick.protocol != protocol::UDP {
+            return false;
+        }
+        let frame = buf.data();
+        let Some(addresses) = frame.get(22..).and_then(<[u8]>::first_chunk::<32>) else {
+            return false;
+        };
+        let source = address(frame, 22);
+        let destination = address(frame, 38);
+        frame.get(21).is_some_and(|hops| *hops > 1)
+            && source >> 120 != 0xFF
+            && source > 1
+            && !is_link_local(source)
+            && Target::of(self.config, destination) != Target::UnknownClass
+            && !quick.new_task
+            && !self
+                .own
+                .flows
+                .knows(quick.hash, addresses, quick.ports, quick.protocol)
+            && Object::parse(object(frame, usize::from(quick.object_len)), Place::InBand).is_ok()
     }
 }

@@ -1,10 +1,11 @@
 //! Which packets the fast path may be for, told from their headers alone.
 
-use afr_wire::{EXID, VERSION};
+use afr_wire::{EXID, RequestContext, VERSION};
 
+use super::ahead::MacCheck;
 use super::plan::{Plan, PlanPort};
 use crate::flow::{FlowRef, FlowTable};
-use crate::packet::bytes::be16;
+use crate::packet::bytes::{array, be16};
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::path::Fingerprint;
 
@@ -50,6 +51,10 @@ pub(crate) struct Quick {
     pub(super) hash: u64,
     /// Keyed fingerprint of the object.
     pub(super) print: u64,
+    /// Whether it is a datagram to be dispatched anew.
+    pub(crate) new_task: bool,
+    /// What was found out about the object's MAC.
+    pub(crate) mac: MacCheck,
 }
 
 impl Quick {
@@ -64,7 +69,22 @@ impl Quick {
         flow: None,
         hash: 0,
         print: 0,
+        new_task: false,
+        mac: MacCheck::Unknown,
     };
+}
+
+impl Quick {
+    /// What the MAC of the request in `frame` covers besides the request.
+    #[inline(always)]
+    pub(super) fn context(&self, frame: &[u8]) -> RequestContext {
+        RequestContext {
+            source: array(frame, ETHERNET_LEN + 8),
+            destination: array(frame, ETHERNET_LEN + 24),
+            protocol: self.protocol,
+            destination_port: self.ports.1,
+        }
+    }
 }
 
 /// Where the upper layer is, and the object before it.
@@ -90,7 +110,8 @@ impl Plan {
         let Some(head) = frame.first_chunk::<{ BEHIND_IPV6 + 8 }>() else {
             return;
         };
-        let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let word =
+            |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let first = u64::from_le_bytes([
             head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
         ]);
@@ -118,9 +139,7 @@ impl Plan {
             }
             // Each datagram of a NEW_TASK is dispatched anew.
             const NEW_TASK: u8 = afr_wire::RequestFlags::NEW_TASK.0;
-            if chain.object_len != 0
-                && (!port.trusts_requests || datagram && frame[BEHIND_IPV6 + 7] & NEW_TASK != 0)
-            {
+            if chain.object_len != 0 && !port.trusts_requests {
                 return;
             }
             let Some(l4) = frame.get(chain.l4..).and_then(<[u8]>::first_chunk::<8>) else {
@@ -130,6 +149,9 @@ impl Plan {
             quick.protocol = chain.protocol;
             quick.l4 = chain.l4 as u16;
             quick.object_len = chain.object_len as u16;
+            quick.new_task =
+                datagram && chain.object_len != 0 && frame[BEHIND_IPV6 + 7] & NEW_TASK != 0;
+            quick.mac = MacCheck::Unknown;
             quick.ports = (
                 u16::from_be_bytes([l4[0], l4[1]]),
                 u16::from_be_bytes([l4[2], l4[3]]),
@@ -184,7 +206,11 @@ impl Plan {
     #[inline(always)]
     pub(crate) fn find(quick: &mut Quick, flows: &FlowTable) {
         if quick.kind == Kind::Request {
-            quick.flow = flows.prefetch_guess(quick.hash);
+            quick.flow = if quick.new_task {
+                None
+            } else {
+                flows.prefetch_guess(quick.hash)
+            };
         }
     }
 }

@@ -33,7 +33,13 @@ impl FlowKey {
     #[inline]
     #[must_use]
     pub fn hash(&self, seeds: &FlowSeeds) -> u64 {
-        hash(seeds, self.src, self.dst, (self.sport, self.dport), self.proto)
+        hash(
+            seeds,
+            self.src,
+            self.dst,
+            (self.sport, self.dport),
+            self.proto,
+        )
     }
 }
 

@@ -142,6 +142,14 @@ impl FlowTable {
             .map(FlowRef)
     }
 
+    /// Whether there is a flow of this key, in its parts.
+    #[inline(always)]
+    #[must_use]
+    pub fn knows(&self, hash: u64, addresses: &[u8; 32], ports: (u16, u16), proto: u8) -> bool {
+        let is = |number: u32| self.slab[number as usize].is_of(addresses, ports, proto);
+        self.index.find(hash, is).is_some()
+    }
+
     /// What is kept of a flow.
     #[inline]
     #[must_use]

@@ -25,6 +25,9 @@ pub trait PacketBuf {
     /// is no room. The new bytes hold anything.
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]>;
 
+    /// Whether [`Self::prepend`] has room for `n` bytes.
+    fn has_headroom(&self, n: usize) -> bool;
+
     /// Takes `n` bytes off the front; `false`, and nothing changed, where the frame is shorter.
     fn adj(&mut self, n: usize) -> bool;
 

@@ -52,6 +52,11 @@ impl PacketBuf for VecBuf {
     }
 
     #[inline]
+    fn has_headroom(&self, n: usize) -> bool {
+        self.start >= n
+    }
+
+    #[inline]
     fn adj(&mut self, n: usize) -> bool {
         let fits = self.storage.len() - self.start >= n;
         if fits {

@@ -4,7 +4,8 @@
 //! that is not registered. A report never decides what becomes of the packet that carried it.
 
 use afr_wire::{
-    EXID, InstanceId, KeyId, Object, Place, REPORT_FIXED_LEN, ReportFlags, ReportView, Role, VERSION,
+    EXID, InstanceId, KeyId, Object, Place, REPORT_FIXED_LEN, ReportFlags, ReportView, Role,
+    VERSION,
 };
 use arrayvec::ArrayVec;
 
@@ -109,7 +110,7 @@ impl Path<'_> {
                 Role::Report,
                 u128::from(view.instance_id().0),
             )
-            .verify_report(view)
+            .is_some_and(|key| key.verify_report(view))
     }
 
     fn apply(&mut self, slot: Slot, order: ReportOrder, view: &ReportView<'_>) {
@@ -147,6 +148,7 @@ impl Path<'_> {
                 load,
             },
         );
+        self.own.scratch.standing.forget_slot(slot);
         let mut batch = ArrayVec::<KvEvent, EVENTS_PER_MESSAGE>::new();
         for event in view.events() {
             batch.push(KvEvent {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher as _};
 
+use dpdk::prefetch::prefetch_read;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
@@ -46,11 +47,25 @@ impl<K: Copy + Default + Eq + Hash, V: Clone + Stamped> Assoc<K, V> {
         self.sets.len() * WAYS
     }
 
-    /// The value of `key`; a default one in the place of its set's oldest if it had none.
-    pub(super) fn entry(&mut self, key: K) -> &mut V {
+    /// Brings nearer what [`Self::entry`] will read.
+    #[inline]
+    pub(super) fn prefetch(&self, key: &K) {
+        let [first, middle, .., last] = &self.sets[self.set_of(key)];
+        prefetch_read(first);
+        prefetch_read(middle);
+        prefetch_read(last);
+    }
+
+    #[inline]
+    fn set_of(&self, key: &K) -> usize {
         let mut hasher = FoldHasher::with_seed(0, &self.seed);
         key.hash(&mut hasher);
-        let set = hasher.finish() as usize & (self.sets.len() - 1);
+        hasher.finish() as usize & (self.sets.len() - 1)
+    }
+
+    /// The value of `key`; a default one in the place of its set's oldest if it had none.
+    pub(super) fn entry(&mut self, key: K) -> &mut V {
+        let set = self.set_of(&key);
         let set = &mut self.sets[set];
         let mut oldest = 0;
         let mut found = None;

@@ -7,6 +7,7 @@ use afr_wire::Label32;
 
 use super::policy::{self, Task};
 use super::score::{Scratch, View};
+use crate::aft::live::Live;
 use crate::config::{Class, Dispatch, PolicyKind};
 use crate::id::Slot;
 
@@ -26,6 +27,7 @@ pub(super) struct Chooser<'a> {
     pub(super) view: View<'a>,
     pub(super) task: Task,
     pub(super) knobs: &'a Dispatch,
+    pub(super) live: &'a Live,
     /// Labels that the winner must have.
     pub(super) labels: &'a [Label32],
     /// The candidates, and the depths they hold of the prompt. Those that fail the exact check are taken out.
@@ -60,7 +62,13 @@ impl Chooser<'_> {
     fn exact(&mut self, propose: impl Fn(&mut Self) -> Option<Slot>) -> Option<Slot> {
         loop {
             let slot = propose(self)?;
-            if self.view.aft.has_labels(slot, self.labels) {
+            let aft = self.view.aft;
+            // The slot's tenant may be another by now than the generation's.
+            if !self.live.accepts_new(slot, aft.incarnation(slot)) {
+                self.scratch.exclude(slot);
+                continue;
+            }
+            if aft.has_labels(slot, self.labels) {
                 return Some(slot);
             }
             self.false_positives += 1;

@@ -11,7 +11,7 @@ use super::choose::{Choice, Chooser};
 use super::matching::{Need, candidates};
 use super::policy::Task;
 use super::score::{View, reused_tokens};
-use super::verify::{Unbelieved, Usable};
+use super::verify::{Unbelieved, Usable, context_of};
 use crate::aft::SigKey;
 use crate::aft::maglev::Maglev;
 use crate::aft::residency::Said;
@@ -80,7 +80,8 @@ impl Path<'_> {
         if let Err(reason) = self.admit_new(item, class) {
             return self.refuse(buf, item, reason);
         }
-        let usable = usable.filter(|usable| self.may_charge(item, usable));
+        let source = item.parsed.source;
+        let usable = usable.filter(|usable| self.may_charge(source, usable));
         let flow_hash = self.shared_hash(key);
         let placed = match self.class(class) {
             None => Err(DropReason::ClassUnknown),
@@ -123,7 +124,7 @@ impl Path<'_> {
             self.note(MetadataNote::NotAtSyn);
             return Ok(None);
         }
-        match self.verify(&item.parsed, found.of(buf.data())) {
+        match self.verify(&context_of(&item.parsed), found.of(buf.data())) {
             Ok(usable) => Ok(Some(usable)),
             Err(Unbelieved::Unusable(note)) => {
                 self.note(note);
@@ -147,9 +148,8 @@ impl Path<'_> {
     }
 
     /// Whether the (sender, session) may have another charged dispatch. Where not, the flow is placed as a plain one.
-    pub(crate) fn may_charge(&mut self, item: &Item, usable: &Usable) -> bool {
+    pub(crate) fn may_charge(&mut self, source: u128, usable: &Usable) -> bool {
         let now_s = self.now.mono_us / 1_000_000;
-        let source = item.parsed.source;
         let may = self.own.replay.charge(now_s, source, usable.session);
         if !may {
             self.note(MetadataNote::Replayed);
@@ -201,6 +201,7 @@ impl Path<'_> {
                 flow_hash,
             },
             knobs: &self.config.dispatch,
+            live,
             labels: usable.map_or(&[], |usable| &usable.labels),
             scratch: &mut own.scratch,
             false_positives: 0,

@@ -4,9 +4,11 @@
 //! Exits: forwarded; a new flow after all (a SYN on a closing or idle entry, or on one whose instance is dead);
 //! [`DropReason::InstanceDead`], answered as the class says.
 
+use afr_wire::RequestContext;
+
 use super::boundary::Boundary;
 use super::dispatch::{opens, prompt_tokens};
-use super::verify::{Unbelieved, Usable};
+use super::verify::{Unbelieved, Usable, context_of};
 use crate::config::{Class, OnDeath};
 use crate::death;
 use crate::flow::{FlowKey, FlowRef, FlowState, Pin};
@@ -95,7 +97,8 @@ impl Path<'_> {
             let bytes = found.of(buf.data());
             let (print, usable) = Fingerprint::read(self.own.flows.entry(flow).fingerprint);
             if self.own.fingerprint.of(bytes) != print {
-                if let Err(reason) = self.changed(buf, item, flow, found) {
+                let context = context_of(&item.parsed);
+                if let Err(reason) = self.changed(&context, flow, found.of(buf.data())) {
                     return Verdict::Drop(reason, None);
                 }
             } else if usable {
@@ -148,17 +151,15 @@ impl Path<'_> {
     /// Other metadata than before on an established flow. It never re-dispatches: valid, its work is charged; invalid,
     /// it is counted and the packet goes on. Only what is malformed is dropped. Either way the same bytes are not
     /// looked at again.
-    #[cold]
-    fn changed<B: PacketBuf>(
+    #[inline(never)]
+    pub(crate) fn changed(
         &mut self,
-        buf: &B,
-        item: &Item,
+        context: &RequestContext,
         flow: FlowRef,
-        found: Found,
+        bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let bytes = found.of(buf.data());
         let print = self.own.fingerprint.of(bytes);
-        let verified = match self.verify(&item.parsed, bytes) {
+        let verified = match self.verify(context, bytes) {
             Ok(usable) => Some(usable),
             Err(Unbelieved::Refused(reason @ DropReason::MetadataMalformed)) => return Err(reason),
             Err(_) => None,
@@ -176,7 +177,7 @@ impl Path<'_> {
             return Ok(());
         };
         entry.note_metadata();
-        if self.may_charge(item, &usable)
+        if self.may_charge(u128::from_be_bytes(context.source), &usable)
             && let Pin::Instance(slot, incarnation) = pin
             && self.aft.incarnation(slot) == incarnation
         {

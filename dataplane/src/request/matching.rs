@@ -8,7 +8,7 @@ use afr_wire::PolicyScope;
 use super::score::Scratch;
 use crate::aft::Aft;
 use crate::aft::live::Live;
-use crate::id::{ClassIx, Slot};
+use crate::id::ClassIx;
 use crate::reply::overlay::LoadOverlay;
 
 /// What candidates must have.
@@ -22,7 +22,8 @@ pub struct Need<'a> {
     pub bloom: &'a [u64; 4],
 }
 
-/// Writes the candidates into `scratch` and returns how many there are.
+/// Writes the candidates into `scratch` and returns how many there are. A slot may have a tenant by now that the
+/// generation does not know yet: [`Live::accepts_new`] is asked again about the winner.
 pub fn candidates(
     aft: &Aft,
     live: &Live,
@@ -31,41 +32,30 @@ pub fn candidates(
     now_us: u64,
     scratch: &mut Scratch,
 ) -> usize {
-    scratch.clear_candidates();
+    let Scratch {
+        candidates,
+        capable,
+        ..
+    } = scratch;
+    let mut count = 0;
+    candidates.clear();
+    candidates.extend(
+        capable
+            .of(aft, need)
+            .iter()
+            .enumerate()
+            .map(|(at, capable)| {
+                let word = capable & loads.available(aft, at) & live.accepting(at);
+                count += word.count_ones() as usize;
+                word
+            }),
+    );
     let Some(class) = aft.classes.get(usize::from(need.class.0)) else {
         return 0;
     };
-    let policy = aft.policy_mask(need.policy);
-    let words = class.members.words().len().min(scratch.candidates.len());
-    let mut count = 0;
-    for at in 0..words {
-        let mut word = class.members.words()[at] & loads.available(aft, at);
-        if let Some(policy) = policy {
-            word &= policy.words().get(at).copied().unwrap_or(0);
-        }
-        if word == 0 {
-            continue;
-        }
-        for (filter, need) in aft.bloom.iter().zip(need.bloom) {
-            if *need != 0 {
-                word &= covering(filter, at, *need);
-            }
-        }
-        let mut left = word;
-        while left != 0 {
-            let bit = left.trailing_zeros();
-            left &= left - 1;
-            let slot = Slot((at * 64) as u16 + bit as u16);
-            if !live.accepts_new(slot, aft.incarnation(slot)) {
-                word &= !(1 << bit);
-            }
-        }
-        scratch.candidates[at] = word;
-        count += word.count_ones() as usize;
-    }
     for (slot, until_us) in class.refused.iter() {
         let bit = 1_u64 << (slot.0 % 64);
-        if let Some(word) = scratch.candidates.get_mut(slot.index() / 64)
+        if let Some(word) = candidates.get_mut(slot.index() / 64)
             && *until_us > now_us
             && *word & bit != 0
         {
@@ -74,14 +64,4 @@ pub fn candidates(
         }
     }
     count
-}
-
-/// Bit i: whether the filter word of slot `at`·64 + i covers `need`. One pass without branches.
-#[inline]
-fn covering(filter: &[u64], at: usize, need: u64) -> u64 {
-    let mut word = 0;
-    for (bit, has) in filter.iter().skip(at * 64).take(64).enumerate() {
-        word |= u64::from(has & need == need) << bit;
-    }
-    word
 }

@@ -10,6 +10,8 @@ pub mod established;
 pub mod admit;
 pub mod replay_guard;
 pub mod matching;
+pub mod capable;
+pub mod standing;
 pub mod score;
 pub mod policy;
 mod choose;

@@ -1,9 +1,11 @@
 //! The policies of dispatch behind one trait. All see the same state; each picks one of the candidates.
 
+use dpdk::vector;
+
 use crate::config::{Dispatch, PolicyKind};
 use crate::id::{ClassIx, Slot};
 
-use super::score::{Scratch, View, slots};
+use super::score::{Scratch, View, prefill_us, reused_tokens, slots};
 
 /// What is to be placed.
 #[derive(Debug, Clone, Copy)]
@@ -70,18 +72,119 @@ pub(super) fn least(
     margin_us: u32,
     scratch: &mut Scratch,
 ) -> Option<Slot> {
+    let least_us = score(view, task.prompt_tokens, scratch);
+    if least_us == NOBODY {
+        return None;
+    }
+    let limit_us = least_us.saturating_add(margin_us).min(NOBODY - 1);
+    one_within(scratch, limit_us, task.flow_hash)
+}
+
+/// The estimate of who is no candidate.
+const NOBODY: u32 = i32::MAX as u32;
+
+/// Writes every candidate's estimate into `scratch.ttft_us`, and [`NOBODY`] for the others of its word, and returns the
+/// smallest.
+///
+/// Slots are taken 64 at a time, without a branch between them, for vector instructions.
+fn score(view: &View<'_>, prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
     let Scratch {
         candidates,
-        costs,
         reuse,
+        standing,
+        ttft_us,
         ..
     } = scratch;
-    costs.clear();
-    for slot in slots(candidates) {
-        let estimate = view.estimate(slot, task.prompt_tokens, reuse.depth(slot));
-        costs.push((slot, estimate.total_us()));
+    let mut least_us = NOBODY;
+    let rates = view.aft.us_per_token_q.chunks(64);
+    for (at, ((word, costs), rates)) in candidates
+        .iter()
+        .zip(ttft_us.as_chunks_mut::<64>().0)
+        .zip(rates)
+        .enumerate()
+    {
+        if *word == 0 {
+            continue;
+        }
+        let standing = standing.refreshed(view, at);
+        let least = vector::wide(
+            #[inline(always)]
+            || score_word(*word, prompt_tokens, standing, rates, reuse.word(at), costs),
+        );
+        least_us = least_us.min(least);
     }
-    smallest(costs, u64::from(margin_us), task.flow_hash)
+    least_us
+}
+
+/// The same for 64 slots at the most.
+#[inline(always)]
+fn score_word(
+    candidates: u64,
+    prompt_tokens: u32,
+    standing: &[u32],
+    rates: &[u32],
+    depths: Option<&[u16; 64]>,
+    costs: &mut [u32; 64],
+) -> u32 {
+    if let Some(depths) = depths {
+        let mut new_tokens = [0; 64];
+        for (new, depth) in new_tokens.iter_mut().zip(depths) {
+            *new = prompt_tokens - reused_tokens(prompt_tokens, *depth);
+        }
+        for (((cost, standing), rate), new) in
+            costs.iter_mut().zip(standing).zip(rates).zip(&new_tokens)
+        {
+            *cost = standing + prefill_us(*new, *rate);
+        }
+    } else {
+        for ((cost, standing), rate) in costs.iter_mut().zip(standing).zip(rates) {
+            *cost = standing + prefill_us(prompt_tokens, *rate);
+        }
+    }
+    let mut others = !candidates;
+    while others != 0 {
+        costs[others.trailing_zeros() as usize] = NOBODY;
+        others &= others - 1;
+    }
+    costs.iter().fold(NOBODY, |least, cost| least.min(*cost))
+}
+
+/// One of those whose cost is within the limit, the same for the same flow and costs: AFRs with the same view do not all
+/// choose the same for different flows.
+fn one_within(scratch: &Scratch, limit_us: u32, flow_hash: u64) -> Option<Slot> {
+    let words = scratch.candidates.iter();
+    let chunks = words.zip(scratch.ttft_us.as_chunks::<64>().0);
+    let within = |(word, chunk): (&u64, &[u32; 64])| {
+        if *word == 0 {
+            return 0;
+        }
+        vector::wide(
+            #[inline(always)]
+            || {
+                let within = chunk.iter().map(|cost| u32::from(*cost <= limit_us));
+                within.sum::<u32>()
+            },
+        )
+    };
+    let all: u32 = chunks.clone().map(within).sum();
+    // Which of them, by the hash's high bits (Lemire's reduction).
+    let mut left = ((mix(flow_hash, 1) >> 32) * u64::from(all)) >> 32;
+    for (at, (word, chunk)) in chunks.enumerate() {
+        let here = u64::from(within((word, chunk)));
+        if left >= here {
+            left -= here;
+            continue;
+        }
+        for (bit, cost) in chunk.iter().enumerate() {
+            if *cost <= limit_us {
+                if left == 0 {
+                    return Some(Slot((at * 64 + bit) as u16));
+                }
+                left -= 1;
+            }
+        }
+    }
+    None
 }
 
 /// Normalised queue, KV and prefix scores with weights, the greatest sum wins (Gateway API's endpoint picker).

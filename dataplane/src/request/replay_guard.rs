@@ -59,6 +59,15 @@ impl ReplayGuard {
         within
     }
 
+    /// Brings nearer what [`Self::charge`] will read.
+    #[inline]
+    pub fn prefetch(&self, sender: u128, session: u64) {
+        self.sessions.prefetch(&Session {
+            sender: sender.to_ne_bytes(),
+            session,
+        });
+    }
+
     /// Sessions that can be told apart at once.
     #[must_use]
     pub const fn session_capacity(&self) -> usize {

@@ -8,6 +8,8 @@ use crate::aft::reuse::Reuse;
 use crate::aft::{Aft, Load, RATE_SHIFT};
 use crate::id::Slot;
 use crate::reply::overlay::LoadOverlay;
+use crate::request::capable::Capable;
+use crate::request::standing::{MAX_COST_US, Standing};
 
 /// Tokens of one unit of depth.
 const UNIT_TOKENS: u32 = afr_wire::UNIT_TOKENS as u32;
@@ -15,7 +17,7 @@ const UNIT_TOKENS: u32 = afr_wire::UNIT_TOKENS as u32;
 /// Memory that a decision works in, taken once.
 #[derive(Debug)]
 pub struct Scratch {
-    /// Candidates by slot, a bit each.
+    /// Candidates by slot, a bit each, up to the last word that may have one.
     pub candidates: Vec<u64>,
     /// Slots and costs of the candidates scored last.
     pub costs: Vec<(Slot, u64)>,
@@ -23,6 +25,12 @@ pub struct Scratch {
     pub reuse: Reuse,
     /// Where round-robin goes on, by class.
     pub turn: Vec<u16>,
+    /// What each instance costs before anything new is asked of it.
+    pub standing: Standing,
+    /// Who could serve the needs met last.
+    pub capable: Capable,
+    /// Estimates of the candidates scored last, by slot, in microseconds; of others, anything.
+    pub ttft_us: Vec<u32>,
 }
 
 impl Scratch {
@@ -30,17 +38,14 @@ impl Scratch {
     #[must_use]
     pub fn new(slots: usize, classes: usize) -> Self {
         Self {
-            candidates: vec![0; slots.div_ceil(64)],
+            candidates: Vec::with_capacity(slots.div_ceil(64)),
             costs: Vec::with_capacity(slots),
             reuse: Reuse::new(slots),
             turn: vec![0; classes],
+            standing: Standing::new(slots),
+            capable: Capable::new(slots),
+            ttft_us: vec![0; slots.next_multiple_of(64)],
         }
-    }
-
-    /// Forgets the candidates.
-    #[inline]
-    pub fn clear_candidates(&mut self) {
-        self.candidates.fill(0);
     }
 
     /// Takes one candidate out.
@@ -110,6 +115,19 @@ pub fn reused_tokens(prompt_tokens: u32, depth: u16) -> u32 {
     (u32::from(depth) * UNIT_TOKENS).min(prompt_tokens.saturating_sub(1))
 }
 
+/// Microseconds for so many tokens at `rate_q`, of [`Aft::us_per_token_q`].
+#[inline]
+fn time_us(tokens: u64, rate_q: u32) -> u64 {
+    tokens.saturating_mul(u64::from(rate_q)) >> RATE_SHIFT
+}
+
+/// The time of a prompt's new part, at most [`MAX_COST_US`].
+#[inline]
+#[must_use]
+pub fn prefill_us(tokens: u32, rate_q: u32) -> u32 {
+    time_us(u64::from(tokens), rate_q).min(u64::from(MAX_COST_US)) as u32
+}
+
 /// The figure of a slot, 0 for one out of range.
 #[inline]
 fn of<T: Copy + Default>(figures: &[T], slot: Slot) -> T {
@@ -161,14 +179,25 @@ impl View<'_> {
         (pending, self.inflight.in_flight(slot, base))
     }
 
+    /// What `slot` costs before anything new is asked of it, in microseconds, at most [`MAX_COST_US`].
+    #[inline]
+    #[must_use]
+    pub fn standing_us(&self, slot: Slot) -> u32 {
+        let (pending, in_flight) = self.ahead(slot);
+        let tokens = u64::from(pending) + u64::from(in_flight);
+        let queue_us = time_us(tokens, of(&self.aft.us_per_token_q, slot));
+        let total = queue_us.saturating_add(u64::from(of(&self.aft.pressure_us, slot)));
+        total.min(u64::from(MAX_COST_US)) as u32
+    }
+
     /// The estimate for a prompt of `prompt_tokens` of which the instance holds `depth` units.
     #[inline]
     #[must_use]
     pub fn estimate(&self, slot: Slot, prompt_tokens: u32, depth: u16) -> Estimate {
         let (pending_tokens, in_flight_tokens) = self.ahead(slot);
         let reuse_tokens = reused_tokens(prompt_tokens, depth);
-        let rate_q = u64::from(of(&self.aft.us_per_token_q, slot));
-        let time = |tokens: u64| tokens.saturating_mul(rate_q) >> RATE_SHIFT;
+        let rate_q = of(&self.aft.us_per_token_q, slot);
+        let time = |tokens: u64| time_us(tokens, rate_q);
         Estimate {
             pending_tokens,
             in_flight_tokens,

@@ -11,6 +11,7 @@ use afr_wire::{
 use arrayvec::ArrayVec;
 
 use crate::config::{Config, Key};
+use crate::fast::MacCheck;
 use crate::packet::parse::{Parsed, Upper};
 use crate::path::Path;
 use crate::verdict::{DropReason, MetadataNote};
@@ -54,16 +55,20 @@ pub enum Unbelieved {
 use Unbelieved::{Refused, Unusable};
 
 impl Path<'_> {
-    /// Verifies the request object in `bytes` of the packet that `parsed` describes.
+    /// Verifies the request object in `bytes` of the packet with these ends.
     ///
     /// # Errors
     ///
     /// Why it is not to be acted on.
-    pub(crate) fn verify(&mut self, parsed: &Parsed, bytes: &[u8]) -> Result<Usable, Unbelieved> {
+    pub(crate) fn verify(
+        &mut self,
+        context: &RequestContext,
+        bytes: &[u8],
+    ) -> Result<Usable, Unbelieved> {
         let Ok(Object::Request(view)) = Object::parse(bytes, Place::InBand) else {
             return Err(Refused(DropReason::MetadataMalformed));
         };
-        self.authenticate(parsed, &view)?;
+        self.authenticate(context, &view)?;
         let age_s = self.now.unix_s().abs_diff(u64::from(view.issued_at()));
         if age_s > u64::from(self.config.dispatch.request_skew_s) {
             return Err(Unusable(MetadataNote::Stale));
@@ -72,7 +77,11 @@ impl Path<'_> {
     }
 
     /// Whether the request is its sender's, and the sender may say what it says.
-    fn authenticate(&mut self, parsed: &Parsed, view: &RequestView<'_>) -> Result<(), Unbelieved> {
+    fn authenticate(
+        &mut self,
+        context: &RequestContext,
+        view: &RequestView<'_>,
+    ) -> Result<(), Unbelieved> {
         if view.key_id() == KeyId::NONE {
             return if self.config.accept_unauthenticated {
                 Ok(())
@@ -81,21 +90,18 @@ impl Path<'_> {
             };
         }
         let key = valid_key(self.config, view.key_id(), self.now.unix_s()).map_err(Unusable)?;
-        let sender = masked_source(parsed.source.to_be_bytes(), key.source_prefix_len);
-        let context = RequestContext {
-            source: parsed.source.to_be_bytes(),
-            destination: parsed.final_destination.to_be_bytes(),
-            protocol: parsed.protocol,
-            destination_port: match parsed.upper {
-                Upper::Tcp { destination, .. } | Upper::Udp { destination, .. } => destination,
-                _ => 0,
-            },
+        let right = match self.mac {
+            MacCheck::Right => true,
+            MacCheck::Wrong => false,
+            MacCheck::Unknown => {
+                let sender = masked_source(context.source, key.source_prefix_len);
+                let sender = u128::from_be_bytes(sender);
+                let keys = &mut self.own.keys;
+                keys.derived(self.config, key, Role::Request, sender)
+                    .is_some_and(|key| key.verify_request(context, view))
+            }
         };
-        let sender_key =
-            self.own
-                .keys
-                .derived(self.config, key, Role::Request, u128::from_be_bytes(sender));
-        if !sender_key.verify_request(&context, view) {
+        if !right {
             return Err(Refused(DropReason::MacInvalid));
         }
         if !key.classes.allows(&view.class_id()) {
@@ -106,6 +112,19 @@ impl Path<'_> {
         }
         self.note(MetadataNote::RequestVerified);
         Ok(())
+    }
+}
+
+/// What a request's MAC covers of its packet.
+pub(crate) fn context_of(parsed: &Parsed) -> RequestContext {
+    RequestContext {
+        source: parsed.source.to_be_bytes(),
+        destination: parsed.final_destination.to_be_bytes(),
+        protocol: parsed.protocol,
+        destination_port: match parsed.upper {
+            Upper::Tcp { destination, .. } | Upper::Udp { destination, .. } => destination,
+            _ => 0,
+        },
     }
 }
 
@@ -167,18 +186,42 @@ const WAYS: usize = 4;
 
 /// Derived keys by (key id, role, sender), a bounded set-associative table. The oldest of a set gives way.
 pub struct SenderKeys {
-    entries: Vec<Option<Derived>>,
-    mask: usize,
+    /// Whose key each way has; a set is two cache lines.
+    tags: Vec<[Tag; WAYS]>,
+    keys: Vec<Option<SenderKey>>,
     revision: u64,
     clock: u32,
 }
 
-struct Derived {
+/// Whose key it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+struct Tag {
+    sender: [u8; 16],
     id: KeyId,
-    role: Role,
-    sender: u128,
+    role: u8,
     used: u32,
-    key: SenderKey,
+}
+
+impl Tag {
+    /// Nobody's: no key has identifier 0.
+    const VACANT: Self = Self {
+        sender: [0; 16],
+        id: KeyId::NONE,
+        role: 0,
+        used: 0,
+    };
+
+    fn is(&self, sender: u128, id: KeyId, role: Role) -> bool {
+        (self.sender == sender.to_ne_bytes()) & (self.id == id) & (self.role == role as u8)
+    }
+}
+
+/// Where a key was found or put. It is that key's place until another needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyPlace {
+    at: usize,
+    tag: (u128, KeyId, Role),
 }
 
 impl SenderKeys {
@@ -187,56 +230,91 @@ impl SenderKeys {
     pub fn new(capacity: u32) -> Self {
         let sets = (capacity as usize).div_ceil(WAYS).next_power_of_two();
         Self {
-            entries: (0..sets * WAYS).map(|_| None).collect(),
-            mask: sets - 1,
+            tags: vec![[Tag::VACANT; WAYS]; sets],
+            keys: (0..sets * WAYS).map(|_| None).collect(),
             revision: 0,
             clock: 0,
         }
     }
 
     /// The key of `sender` under `key`, derived now unless it was before. A report's sender is its instance id.
-    pub fn derived(&mut self, config: &Config, key: &Key, role: Role, sender: u128) -> &SenderKey {
+    pub fn derived(
+        &mut self,
+        config: &Config,
+        key: &Key,
+        role: Role,
+        sender: u128,
+    ) -> Option<&SenderKey> {
+        let place = self.place(config, key, role, sender);
+        self.at(&place)
+    }
+
+    /// The key at `place`, unless another has taken it.
+    #[inline]
+    pub(crate) fn at(&self, place: &KeyPlace) -> Option<&SenderKey> {
+        let (sender, id, role) = place.tag;
+        let tag = self.tags.get(place.at / WAYS)?.get(place.at % WAYS)?;
+        if tag.is(sender, id, role) {
+            self.keys.get(place.at)?.as_ref()
+        } else {
+            None
+        }
+    }
+
+    /// The place of the key of `sender` under `key`, which is derived now unless it was before.
+    pub(crate) fn place(
+        &mut self,
+        config: &Config,
+        key: &Key,
+        role: Role,
+        sender: u128,
+    ) -> KeyPlace {
         if self.revision != config.revision {
             // A key id may mean another master now.
-            self.entries.fill_with(|| None);
+            self.tags.fill([Tag::VACANT; WAYS]);
+            self.keys.fill_with(|| None);
             self.revision = config.revision;
         }
         self.clock = self.clock.wrapping_add(1);
         let clock = self.clock;
         let mixed = (sender as u64 ^ (sender >> 64) as u64 ^ u64::from(key.id.0) << 48)
             .wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let first = ((mixed >> 40) as usize & self.mask) * WAYS;
-        let set = &mut self.entries[first..first + WAYS];
-        let hit = set.iter().position(|entry| {
-            entry
-                .as_ref()
-                .is_some_and(|e| e.sender == sender && e.id == key.id && e.role == role)
-        });
-        let at = hit.unwrap_or_else(|| {
-            let age =
-                |e: &Option<Derived>| e.as_ref().map_or(u32::MAX, |e| clock.wrapping_sub(e.used));
-            (0..WAYS).max_by_key(|at| age(&set[*at])).unwrap_or(0)
-        });
-        if hit.is_none() {
-            set[at] = None;
-        }
-        let entry = set[at].get_or_insert_with(|| {
-            let bytes = sender.to_be_bytes();
-            let name: &[u8] = match role {
-                Role::Request => &bytes,
-                Role::Report => &bytes[12..],
+        let set = (mixed >> 40) as usize & (self.tags.len() - 1);
+        let tags = &mut self.tags[set];
+        let hit = tags.iter().position(|tag| tag.is(sender, key.id, role));
+        let way = hit.unwrap_or_else(|| {
+            let age = |tag: &Tag| match tag.id {
+                KeyId::NONE => u32::MAX,
+                _ => clock.wrapping_sub(tag.used),
             };
-            Derived {
-                id: key.id,
-                role,
-                sender,
-                used: clock,
-                key: SenderKey::derive(key.algorithm, &key.master, role, config.cluster, name),
-            }
+            (0..WAYS).max_by_key(|at| age(&tags[*at])).unwrap_or(0)
         });
-        entry.used = clock;
-        &entry.key
+        let at = set * WAYS + way;
+        if hit.is_none() {
+            tags[way] = Tag {
+                sender: sender.to_ne_bytes(),
+                id: key.id,
+                role: role as u8,
+                used: clock,
+            };
+            self.keys[at] = Some(derive(config, key, role, sender));
+        }
+        tags[way].used = clock;
+        KeyPlace {
+            at,
+            tag: (sender, key.id, role),
+        }
     }
+}
+
+#[inline(never)]
+fn derive(config: &Config, key: &Key, role: Role, sender: u128) -> SenderKey {
+    let bytes = sender.to_be_bytes();
+    let name: &[u8] = match role {
+        Role::Request => &bytes,
+        Role::Report => &bytes[12..],
+    };
+    SenderKey::derive(key.algorithm, &key.master, role, config.cluster, name)
 }
 
 impl std::fmt::Debug for SenderKeys {

@@ -47,6 +47,10 @@ impl PacketBuf for Buf {
         self.inner_mut().prepend(n)
     }
 
+    fn has_headroom(&self, n: usize) -> bool {
+        self.inner().has_headroom(n)
+    }
+
     fn adj(&mut self, n: usize) -> bool {
         self.inner_mut().adj(n)
     }

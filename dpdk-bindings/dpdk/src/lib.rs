@@ -30,7 +30,7 @@
 //!
 //! # Without DPDK
 //!
-//! With `default-features = false` the crate links nothing and offers [`prefetch`] and [`tsc`] alone, for packet
+//! With `default-features = false` the crate links nothing and offers [`prefetch`], [`tsc`], [`vector`] and [`HugeSlice`] alone, for packet
 //! code that also runs in tests, fuzzers and replays.
 //!
 //! # Example
@@ -57,6 +57,7 @@
 mod huge_slice;
 pub mod prefetch;
 pub mod tsc;
+pub mod vector;
 
 #[cfg(feature = "eal")]
 mod eal;

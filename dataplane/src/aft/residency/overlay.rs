@@ -144,6 +144,15 @@ impl OverlayHits {
         &self.hits[..self.len]
     }
 
+    /// Of which of the 64 slots from 64·`word` on this was said, a bit each.
+    #[inline]
+    #[must_use]
+    pub fn word(&self, word: usize, said: Said) -> u64 {
+        let hits = self.as_slice().iter();
+        hits.filter(|hit| hit.1 == said && hit.0.index() / 64 == word)
+            .fold(0, |bits, hit| bits | 1 << (hit.0.0 % 64))
+    }
+
     /// What was said of `slot`.
     #[inline]
     #[must_use]

@@ -68,7 +68,7 @@ proptest! {
         prop_assert_eq!(reuse.is_empty(), reached.is_empty());
         prop_assert_eq!(reuse.iter().collect::<BTreeMap<_, _>>(), reached);
         reuse.reset();
-        prop_assert!(reuse.depths().iter().all(|&depth| depth == 0));
+        prop_assert!((0..SLOTS).all(|slot| reuse.depth(Slot(slot)) == 0));
     }
 }
 

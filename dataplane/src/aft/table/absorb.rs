@@ -75,6 +75,7 @@ impl Aft {
 
     fn configure(&mut self, config: &Arc<Config>) {
         let slots = self.slots();
+        self.capabilities += 1;
         self.classes = class::states_of(config, &mut self.classes, slots);
         self.config = Arc::clone(config);
         self.residency.set_ttl(ttl(config));
@@ -101,6 +102,7 @@ impl Aft {
             self.unregister(slot);
         }
         let index = slot.index();
+        self.capabilities += 1;
         self.instances[index] = Some(Arc::clone(instance));
         self.path[index] = PathEntry::to(instance, &self.config);
         self.registered.set(slot);
@@ -139,6 +141,7 @@ impl Aft {
             return;
         }
         let index = slot.index();
+        self.capabilities += 1;
         self.path[index] = PathEntry::NONE;
         self.registered.clear(slot);
         self.available.clear(slot);
