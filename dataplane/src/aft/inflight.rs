@@ -29,6 +29,15 @@ pub use history::{COARSE_SAMPLES, COARSE_TICK_US, FINE_SAMPLES, FINE_TICK_US};
 
 use history::History;
 
+/// A change of a slot's counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub slot: Slot,
+    /// How many changes there had been before in its group.
+    pub before: u64,
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     /// Signed, so that a release that comes too late for a reset does not look like 2⁶⁴ tokens.
@@ -69,13 +78,13 @@ impl Inflight {
     /// Followed, once, by [`Self::commit`] or [`Self::release`] of the same flow with the same number, unless the
     /// worker's generation shows the slot free or under another [`Incarnation`](crate::id::Incarnation) by then.
     #[inline]
-    pub fn open(&self, slot: Slot, tokens: u32) {
+    pub fn open(&self, slot: Slot, tokens: u32) -> Change {
         if let Some(counters) = self.counters.get(slot.index()) {
             counters
                 .opening
                 .fetch_add(i64::from(tokens), Ordering::Relaxed);
-            self.changed(slot);
         }
+        self.changed(slot)
     }
 
     /// The flow ended, or went silent, before its work was sent.
@@ -99,13 +108,13 @@ impl Inflight {
 
     /// Work was sent that was not announced by [`Self::open`].
     #[inline]
-    pub fn commit_direct(&self, slot: Slot, tokens: u32) {
+    pub fn commit_direct(&self, slot: Slot, tokens: u32) -> Change {
         if let Some(counters) = self.counters.get(slot.index()) {
             counters
                 .committed
                 .fetch_add(u64::from(tokens), Ordering::Relaxed);
-            self.changed(slot);
         }
+        self.changed(slot)
     }
 
     /// How often a counter of a slot from [`GROUP`]·`group` on changed. Who sees the same count as before has seen every
@@ -119,11 +128,11 @@ impl Inflight {
     }
 
     #[inline]
-    fn changed(&self, slot: Slot) {
-        if let Some(changes) = self.changes.get(slot.index() / GROUP) {
-            // Release: who sees the count sees the counter.
-            changes.fetch_add(1, Ordering::Release);
-        }
+    fn changed(&self, slot: Slot) -> Change {
+        let changes = self.changes.get(slot.index() / GROUP);
+        // Release: who sees the count sees the counter.
+        let before = changes.map_or(0, |changes| changes.fetch_add(1, Ordering::Release));
+        Change { slot, before }
     }
 
     /// *C*: all tokens sent since [`Self::reset`].

@@ -150,24 +150,11 @@ impl Reuse {
         else {
             return false;
         };
-        let mut any = false;
-        if bits == u64::MAX {
-            for depth in depths {
-                any |= *depth == from;
-                *depth = if *depth == from { to } else { *depth };
-            }
+        let any = if bits.count_ones() > SPARSE {
+            reach_dense(depths, bits, from, to)
         } else {
-            let mut left = bits;
-            while left != 0 {
-                let depth = &mut depths[left.trailing_zeros() as usize];
-                left &= left - 1;
-                // At another depth, the shallower prefix is missing, or the overlay repeats what the table said.
-                if *depth == from {
-                    *depth = to;
-                    any = true;
-                }
-            }
-        }
+            reach_sparse(depths, bits, from, to)
+        };
         if any && !self.is_touched[word] {
             self.is_touched[word] = true;
             self.touched.push(word as u16);
@@ -184,6 +171,59 @@ impl Reuse {
             _ => u64::MAX,
         }
     }
+}
+
+/// Up to so many bits of a word it is quicker to look at each.
+const SPARSE: u32 = 6;
+
+/// For each byte, its bits spread over eight lanes, all ones where the bit is set.
+static LANES: [[u16; 8]; 256] = {
+    let mut lanes = [[0; 8]; 256];
+    let mut at = 0;
+    while at < 256 * 8 {
+        if at / 8 >> (at % 8) & 1 != 0 {
+            lanes[at / 8][at % 8] = u16::MAX;
+        }
+        at += 1;
+    }
+    lanes
+};
+
+/// Without a branch for each slot.
+#[inline]
+fn reach_dense(depths: &mut [u16; 64], bits: u64, from: u16, to: u16) -> bool {
+    let mut any = [0_u16; 8];
+    for (depths, byte) in depths
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip(bits.to_le_bytes())
+    {
+        let lanes = &LANES[usize::from(byte)];
+        let mut after = [0; 8];
+        for at in 0..8 {
+            let reached = lanes[at] & 0_u16.wrapping_sub(u16::from(depths[at] == from));
+            any[at] |= reached;
+            after[at] = depths[at] ^ (depths[at] ^ to) & reached;
+        }
+        *depths = after;
+    }
+    any != [0; 8]
+}
+
+#[inline]
+fn reach_sparse(depths: &mut [u16; 64], mut bits: u64, from: u16, to: u16) -> bool {
+    let mut any = false;
+    while bits != 0 {
+        let depth = &mut depths[bits.trailing_zeros() as usize];
+        bits &= bits - 1;
+        // At another depth, the shallower prefix is missing, or the overlay repeats what the table said.
+        if *depth == from {
+            *depth = to;
+            any = true;
+        }
+    }
+    any
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use super::policy::Task;
 use super::score::{View, reused_tokens};
 use super::verify::{Unbelieved, Usable, context_of};
 use crate::aft::SigKey;
+use crate::aft::inflight::Change;
 use crate::aft::maglev::Maglev;
 use crate::aft::residency::Said;
-use crate::config::{Class, PlainDispatch, Saturation};
+use crate::config::{Class, PlainDispatch, PolicyKind, Saturation};
 use crate::counters::Figure;
 use crate::death;
 use crate::flow::{FlowEntry, FlowKey, FlowState, Pin};
@@ -82,14 +83,18 @@ impl Path<'_> {
         }
         let source = item.parsed.source;
         let usable = usable.filter(|usable| self.may_charge(source, usable));
-        let flow_hash = self.shared_hash(key);
         let placed = match self.class(class) {
             None => Err(DropReason::ClassUnknown),
-            Some(_) if !opens(item) => self.place_by_maglev(class, flow_hash, false),
+            Some(_) if !opens(item) => self.place_by_maglev(class, self.shared_hash(key), false),
             Some(settings) if usable.is_some() || settings.plain == PlainDispatch::Load => {
+                // Only consistent hashing has to be the same on every AFR; near-ties are better spread differently.
+                let flow_hash = match settings.policy {
+                    PolicyKind::Maglev => self.shared_hash(key),
+                    _ => item.hash,
+                };
                 self.place(class, settings, usable.as_ref(), flow_hash)
             }
-            Some(_) => self.place_by_maglev(class, flow_hash, true),
+            Some(_) => self.place_by_maglev(class, self.shared_hash(key), true),
         };
         let placement = match placed {
             Ok(placement) => placement,
@@ -328,10 +333,22 @@ impl Path<'_> {
         self.own.residency.insert(key, slot, Said::Stored, position);
     }
 
-    fn commit_at_once(&self, placement: &Placement) {
+    fn commit_at_once(&mut self, placement: &Placement) {
         if let Pin::Instance(slot, _) = placement.pin {
-            self.shared.inflight.commit_direct(slot, placement.charge);
+            let change = self.shared.inflight.commit_direct(slot, placement.charge);
+            self.charged(change);
         }
+    }
+
+    /// Own dispatches count in the next decision.
+    pub(crate) fn charged(&mut self, change: Change) {
+        let own = &mut *self.own;
+        let view = View {
+            aft: self.aft,
+            loads: &own.loads,
+            inflight: &self.shared.inflight,
+        };
+        own.scratch.standing.charged(&view, change);
     }
 
     /// Enters the flow, with its charge: for TCP open until the first payload. The option bytes that came with it were
@@ -357,11 +374,12 @@ impl Path<'_> {
         }
         if let (Pin::Instance(slot, _), true) = (placement.pin, placement.charge != 0) {
             if entry.state() == FlowState::Opening {
-                self.shared.inflight.open(slot, placement.charge);
+                let change = self.shared.inflight.open(slot, placement.charge);
+                self.charged(change);
                 // A new entry: nothing was charged before.
                 let _ = entry.charge_opening(placement.charge, now_ms);
             } else {
-                self.shared.inflight.commit_direct(slot, placement.charge);
+                self.commit_at_once(placement);
             }
         }
         if let Some(found) = item.parsed.request {

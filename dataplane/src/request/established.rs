@@ -182,7 +182,8 @@ impl Path<'_> {
             && self.aft.incarnation(slot) == incarnation
         {
             let tokens = self.uncached(slot, class, &usable);
-            self.shared.inflight.commit_direct(slot, tokens);
+            let change = self.shared.inflight.commit_direct(slot, tokens);
+            self.charged(change);
             self.learn_dispatch(slot, &usable);
         }
         Ok(())

@@ -83,99 +83,106 @@ pub(super) fn least(
 /// The estimate of who is no candidate.
 const NOBODY: u32 = i32::MAX as u32;
 
-/// Writes every candidate's estimate into `scratch.ttft_us`, and [`NOBODY`] for the others of its word, and returns the
-/// smallest.
-///
-/// Slots are taken 64 at a time, without a branch between them, for vector instructions.
+/// Writes every candidate's estimate into `scratch.ttft_us`, [`NOBODY`] for the others of its word, each word's smallest
+/// into `scratch.least_us`, and returns the smallest of all.
 fn score(view: &View<'_>, prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
+    vector::wide(
+        #[inline(always)]
+        || score_words(view, prompt_tokens, scratch),
+    )
+}
+
+/// Slots are taken 64 at a time, without a branch between them, for vector instructions.
+#[inline(always)]
+fn score_words(view: &View<'_>, prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
     let Scratch {
         candidates,
         reuse,
         standing,
         ttft_us,
+        least_us,
         ..
     } = scratch;
-    let mut least_us = NOBODY;
+    let mut least_of_all_us = NOBODY;
     let rates = view.aft.us_per_token_q.chunks(64);
-    for (at, ((word, costs), rates)) in candidates
+    for (at, (((word, costs), least), rates)) in candidates
         .iter()
         .zip(ttft_us.as_chunks_mut::<64>().0)
+        .zip(least_us)
         .zip(rates)
         .enumerate()
     {
+        *least = NOBODY;
         if *word == 0 {
             continue;
         }
         let standing = standing.refreshed(view, at);
-        let least = vector::wide(
-            #[inline(always)]
-            || score_word(*word, prompt_tokens, standing, rates, reuse.word(at), costs),
-        );
-        least_us = least_us.min(least);
+        match (standing.first_chunk::<64>(), rates.first_chunk::<64>()) {
+            (Some(standing), Some(rates)) => {
+                estimate(costs, standing, rates, prompt_tokens, reuse.word(at));
+            }
+            // The last word of a table whose size is no multiple of 64.
+            _ => estimate(costs, standing, rates, prompt_tokens, reuse.word(at)),
+        }
+        let mut others = !*word;
+        while others != 0 {
+            costs[others.trailing_zeros() as usize] = NOBODY;
+            others &= others - 1;
+        }
+        *least = costs.iter().fold(NOBODY, |least, cost| least.min(*cost));
+        least_of_all_us = least_of_all_us.min(*least);
     }
-    least_us
+    least_of_all_us
 }
 
-/// The same for 64 slots at the most.
+/// The estimates of 64 slots at the most.
 #[inline(always)]
-fn score_word(
-    candidates: u64,
-    prompt_tokens: u32,
-    standing: &[u32],
-    rates: &[u32],
-    depths: Option<&[u16; 64]>,
+fn estimate<Figures: AsRef<[u32]> + ?Sized>(
     costs: &mut [u32; 64],
-) -> u32 {
-    if let Some(depths) = depths {
-        let mut new_tokens = [0; 64];
-        for (new, depth) in new_tokens.iter_mut().zip(depths) {
-            *new = prompt_tokens - reused_tokens(prompt_tokens, *depth);
+    standing: &Figures,
+    rates: &Figures,
+    prompt_tokens: u32,
+    depths: Option<&[u16; 64]>,
+) {
+    let known = standing.as_ref().iter().zip(rates.as_ref());
+    match depths {
+        Some(depths) => {
+            for ((cost, (standing, rate)), depth) in costs.iter_mut().zip(known).zip(depths) {
+                let new_tokens = prompt_tokens - reused_tokens(prompt_tokens, *depth);
+                *cost = standing + prefill_us(new_tokens, *rate);
+            }
         }
-        for (((cost, standing), rate), new) in
-            costs.iter_mut().zip(standing).zip(rates).zip(&new_tokens)
-        {
-            *cost = standing + prefill_us(*new, *rate);
-        }
-    } else {
-        for ((cost, standing), rate) in costs.iter_mut().zip(standing).zip(rates) {
-            *cost = standing + prefill_us(prompt_tokens, *rate);
+        None => {
+            for (cost, (standing, rate)) in costs.iter_mut().zip(known) {
+                *cost = standing + prefill_us(prompt_tokens, *rate);
+            }
         }
     }
-    let mut others = !candidates;
-    while others != 0 {
-        costs[others.trailing_zeros() as usize] = NOBODY;
-        others &= others - 1;
-    }
-    costs.iter().fold(NOBODY, |least, cost| least.min(*cost))
 }
 
 /// One of those whose cost is within the limit, the same for the same flow and costs: AFRs with the same view do not all
 /// choose the same for different flows.
 fn one_within(scratch: &Scratch, limit_us: u32, flow_hash: u64) -> Option<Slot> {
-    let words = scratch.candidates.iter();
-    let chunks = words.zip(scratch.ttft_us.as_chunks::<64>().0);
-    let within = |(word, chunk): (&u64, &[u32; 64])| {
-        if *word == 0 {
-            return 0;
-        }
-        vector::wide(
-            #[inline(always)]
-            || {
-                let within = chunk.iter().map(|cost| u32::from(*cost <= limit_us));
-                within.sum::<u32>()
-            },
-        )
+    let words = scratch.candidates.len();
+    let least_us = scratch.least_us.iter().take(words);
+    let near = least_us
+        .zip(scratch.ttft_us.as_chunks::<64>().0)
+        .enumerate()
+        .filter(|(_, (least_us, _))| **least_us <= limit_us);
+    let within = |costs: &[u32; 64]| {
+        let within = costs.iter().map(|cost| u32::from(*cost <= limit_us));
+        within.sum::<u32>()
     };
-    let all: u32 = chunks.clone().map(within).sum();
+    let all: u32 = near.clone().map(|(_, (_, costs))| within(costs)).sum();
     // Which of them, by the hash's high bits (Lemire's reduction).
     let mut left = ((mix(flow_hash, 1) >> 32) * u64::from(all)) >> 32;
-    for (at, (word, chunk)) in chunks.enumerate() {
-        let here = u64::from(within((word, chunk)));
+    for (at, (_, costs)) in near {
+        let here = u64::from(within(costs));
         if left >= here {
             left -= here;
             continue;
         }
-        for (bit, cost) in chunk.iter().enumerate() {
+        for (bit, cost) in costs.iter().enumerate() {
             if *cost <= limit_us {
                 if left == 0 {
                     return Some(Slot((at * 64 + bit) as u16));

@@ -31,6 +31,8 @@ pub struct Scratch {
     pub capable: Capable,
     /// Estimates of the candidates scored last, by slot, in microseconds; of others, anything.
     pub ttft_us: Vec<u32>,
+    /// The smallest of each 64 of them.
+    pub least_us: Vec<u32>,
 }
 
 impl Scratch {
@@ -45,6 +47,7 @@ impl Scratch {
             standing: Standing::new(slots),
             capable: Capable::new(slots),
             ttft_us: vec![0; slots.next_multiple_of(64)],
+            least_us: vec![0; slots.div_ceil(64)],
         }
     }
 

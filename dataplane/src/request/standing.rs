@@ -12,7 +12,7 @@
 //! [`Inflight::changes`]: crate::aft::inflight::Inflight::changes
 
 use super::score::View;
-use crate::aft::inflight::GROUP;
+use crate::aft::inflight::{Change, GROUP};
 use crate::id::Slot;
 
 /// No cost is more: a quarter of an hour, which nobody waits. Two of them can be added in 31 bits.
@@ -51,6 +51,19 @@ impl Standing {
         }
     }
 
+    /// This worker has changed what is in flight to an instance: if that is the only change in its group, its figure alone is
+    /// made anew.
+    #[inline]
+    pub fn charged(&mut self, view: &View<'_>, change: Change) {
+        let index = change.slot.index();
+        if let (Some(seen), Some(us)) = (self.seen.get_mut(index / GROUP), self.us.get_mut(index))
+            && *seen == change.before
+        {
+            *seen += 1;
+            *us = view.standing_us(change.slot);
+        }
+    }
+
     /// Brings the figures of the 64 slots from 64·`word` on up to date, and returns them: fewer at the end.
     #[inline]
     pub fn refreshed(&mut self, view: &View<'_>, word: usize) -> &[u32] {
@@ -69,10 +82,10 @@ impl Standing {
 
     #[inline(never)]
     fn renew(&mut self, view: &View<'_>, group: usize) {
-        for index in group * GROUP..(group + 1) * GROUP {
-            if let Some(us) = self.us.get_mut(index) {
-                *us = view.standing_us(Slot(index as u16));
-            }
+        let first = group * GROUP;
+        for (index, us) in (first..).zip(self.us.iter_mut().skip(first).take(GROUP)) {
+            let slot = Slot(index as u16);
+            *us = view.standing_us(slot);
         }
     }
 }
