@@ -256,14 +256,9 @@ fn who_waits_for_a_silent_instance_is_told() {
     // It comes back.
     cluster.plug(2).unwrap();
     cluster.wait_for_reports().unwrap();
-    let up = |metrics: &afr_perf::lab::Exposition| {
-        metrics.sum("afr_instance_up", &[("instance", "i2")]) == 1.0
-    };
-    let lab = &cluster.lab;
     cluster
-        .afrd
-        .until(lab, "believing i2 alive", |afrd| {
-            Ok(up(&afrd.metrics(lab)?))
+        .until("believing i2 alive", |metrics| {
+            metrics.sum("afr_instance_up", &[("instance", "i2")]) == 1.0
         })
         .unwrap();
     let now = reached(&cluster);

@@ -111,7 +111,10 @@ fn probe(cluster: &EchoCluster, hops: u32) -> (Ipv6Addr, (u8, u8)) {
         let mut message = [0; 1_500];
         loop {
             let (_, from) = listener.recv_from(&mut message)?;
-            if let IpAddr::V6(from) = from.ip() {
+            // The socket hears Neighbor Discovery too; errors have types below 128 (RFC 4443 §2.1).
+            if let IpAddr::V6(from) = from.ip()
+                && message[0] < 128
+            {
                 return Ok((from, (message[0], message[1])));
             }
         }

@@ -16,8 +16,9 @@ use afr_wire::{CatalogueVersion, ClusterId, KeyId, MasterKey};
 
 /// Flows of each kind. All on one of three by chance: once in 10^7.
 const FLOWS: usize = 16;
-/// How long a client waits whose packets are to be dropped.
-const SHORT: Duration = Duration::from_millis(1_500);
+/// How long a client waits whose packets are to be dropped: less than the second after which it would send its SYN
+/// again (RFC 6298 §2). So there is one packet to account for, and once it is counted nothing is on its way any more.
+const SHORT: Duration = Duration::from_millis(700);
 /// Client 0 is inside the trust domain, client 1 beyond.
 const TRUSTED: u16 = 0;
 const FOREIGN: u16 = 1;
@@ -114,10 +115,12 @@ fn expect_drop_of(cluster: &EchoCluster, what: &str, wish: &Wish, header: &[u8],
         Err(PeerError::Connect(_)) => {}
         other => panic!("{what}: {other:?}"),
     }
-    assert!(
-        count(cluster, "afr_dropped_packets_total", reason) > dropped,
-        "{what}: no {reason}"
-    );
+    // The client gives up by itself: that it did says nothing of how far its packet has come on a busy machine.
+    cluster
+        .until(&format!("{what}: counting {reason}"), |metrics| {
+            metrics.sum("afr_dropped_packets_total", &[("reason", reason)]) > dropped
+        })
+        .unwrap();
     assert_eq!(
         acted_on(cluster),
         acted,
@@ -257,16 +260,13 @@ fn what_comes_from_beyond_the_trust_domain_is_never_acted_on() {
         pending_prefill_tokens: 1_000_000,
         ..Sample::default()
     };
-    let lab = &cluster.lab;
     let beyond = client_address(FOREIGN);
-    let _forger = Heartbeat::of(1, &lab.client, beyond, forged, Duration::from_millis(20));
-    let noted = |afrd: &afr_perf::lab::Afrd| {
-        let metrics = afrd.metrics(lab)?;
-        Ok(metrics.sum("afr_notes_total", &[("reason", "report_outside")]) > 3.0)
-    };
+    let client = &cluster.lab.client;
+    let _forger = Heartbeat::of(1, client, beyond, forged, Duration::from_millis(20));
     cluster
-        .afrd
-        .until(lab, "noticing forged reports", noted)
+        .until("noticing forged reports", |metrics| {
+            metrics.sum("afr_notes_total", &[("reason", "report_outside")]) > 3.0
+        })
         .unwrap();
     let pending = cluster
         .metrics()

@@ -216,6 +216,16 @@ impl EchoCluster {
         Ok(self.afrd.settled_metrics(&self.lab)?)
     }
 
+    /// Waits until `afrd`'s metrics are like that: for what nobody but `afrd` can tell has happened.
+    ///
+    /// # Errors
+    ///
+    /// They are not in time; `what` says for what it was waited.
+    pub fn until(&self, what: &str, is_so: impl Fn(&Exposition) -> bool) -> Result<(), EchoError> {
+        let is_so = |afrd: &Afrd| Ok(is_so(&afrd.metrics(&self.lab)?));
+        Ok(self.afrd.until(&self.lab, what, is_so)?)
+    }
+
     /// The address of the clients' host with this index.
     #[must_use]
     pub fn client(&self, index: u16) -> Ipv6Addr {
