@@ -4,6 +4,8 @@
 //! after a removal it is *vacated* until every worker has taken up a generation without the former tenant
 //! ([`Registry::settle`]). Instances for which no settled slot is free wait; that takes a few publish intervals.
 
+pub mod classes;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -193,7 +195,7 @@ impl Registry {
     /// Builds the tables of classes whose members, or their weights, are others than those of the table they have.
     fn rebuild_maglev(&mut self, config: &Config, changes: &mut Changes) {
         self.maglev.retain(|id, _| config.class(*id).is_some());
-        for class in &config.classes {
+        for (_, class) in config.classes.iter() {
             let serves =
                 |(_, instance): &(Slot, &Arc<Instance>)| instance.classes.contains(&class.id);
             let members = self.tenants().filter(serves);

@@ -18,6 +18,15 @@ pub(crate) fn loaded_with(count: u32, extra: &str) -> Loaded {
 
 /// The same of instances of these numbers.
 pub(crate) fn loaded_of(numbers: RangeInclusive<u32>, extra: &str) -> Loaded {
+    loaded_classes(&[(1, "chat"), (2, "code")], numbers, extra)
+}
+
+/// The same with other classes, in this order; an instance serves what there is of its own.
+pub(crate) fn loaded_classes(
+    classes: &[(u32, &str)],
+    numbers: RangeInclusive<u32>,
+    extra: &str,
+) -> Loaded {
     let mut text = String::from(
         r#"
 [router]
@@ -40,12 +49,6 @@ salt = "6c61622d73616c74"
 labels = ["a", "b"]
 [[service]]
 prefix = "fd00:a9::/96"
-[[class]]
-id = 1
-name = "chat"
-[[class]]
-id = 2
-name = "code"
 [limits]
 instances = 16
 classes = 4
@@ -54,12 +57,20 @@ maglev = 251
 "#,
     );
     text.push_str(extra);
+    for (id, name) in classes {
+        let entry = format!("[[class]]\nid = {id}\nname = \"{name}\"\n");
+        text.push_str(&entry);
+    }
     for n in numbers {
-        let classes = if n % 2 == 0 {
-            r#""chat", "code""#
+        let own: &[&str] = if n % 2 == 0 {
+            &["chat", "code"]
         } else {
-            r#""chat""#
+            &["chat"]
         };
+        let is_own = |(_, name): &&(u32, &str)| own.contains(name);
+        let own = classes.iter().filter(is_own);
+        let classes: Vec<_> = own.map(|(_, name)| format!("{name:?}")).collect();
+        let classes = classes.join(", ");
         let entry = format!(
             r#"
 [[instance]]

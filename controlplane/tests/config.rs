@@ -135,7 +135,11 @@ fn a_small_file_gets_the_defaults() {
         interface: "veth0".to_owned(),
     };
     assert_eq!(small.process.devices[0].kind, interface);
-    let class = &small.plane.classes[0];
+    let class = small
+        .plane
+        .classes
+        .get(afr_dataplane::id::ClassIx(0))
+        .unwrap();
     assert_eq!((class.id, class.policy), (ClassId(1), PolicyKind::Ttft));
     assert_eq!(small.plane.keys[0].id, KeyId(1));
     assert_eq!(small.plane.keys[0].classes, Claim::Any);

@@ -1,6 +1,8 @@
 //! What a packet path runs under: checked types only. Parsing and the checks themselves are the control plane's;
 //! once a [`Config`] exists, the workers take it as it is.
 
+mod classes;
+
 use std::net::Ipv6Addr;
 
 use afr_wire::{
@@ -10,6 +12,8 @@ use afr_wire::{
 use hashbrown::HashMap;
 
 use crate::id::{ClassIx, Incarnation, PortIx};
+
+pub use classes::Classes;
 
 /// An IPv6 prefix. The host bits of `address` are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -509,12 +513,8 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// Act on requests with key id 0.
     pub accept_unauthenticated: bool,
-    /// Classes, by [`ClassIx`].
-    pub classes: Vec<Class>,
-    /// From class id to index.
-    pub class_by_id: HashMap<ClassId, ClassIx>,
-    /// From exact service address to class.
-    pub class_by_address: HashMap<Ipv6Addr, ClassIx>,
+    /// Classes.
+    pub classes: Classes,
     /// Service prefixes of 96 bits: the class id is the address's last 32 bits, 0 the generic address.
     pub services: Vec<Prefix6>,
     /// Dispatch knobs.
@@ -530,11 +530,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The class called `id`.
+    /// The index of the class called `id`.
     #[inline]
     #[must_use]
     pub fn class(&self, id: ClassId) -> Option<ClassIx> {
-        self.class_by_id.get(&id).copied()
+        self.classes.index_of(id)
     }
 
     /// The longest route to `destination`.

@@ -83,10 +83,10 @@ pub struct Explanation {
 pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation> {
     let config = &aft.config;
     let class_ix = config.class(query.class)?;
-    let class = config.classes.get(usize::from(class_ix.0))?;
-    let state = aft.classes.get(usize::from(class_ix.0))?;
+    let class = config.classes.get(class_ix)?;
+    let state = aft.class(class_ix)?;
     let slots = usize::from(config.limits.instances);
-    let mut scratch = Scratch::new(slots, config.classes.len());
+    let mut scratch = Scratch::new(slots, usize::from(config.limits.classes));
     let mut bloom = Bloom::<4>::new();
     for label in &query.labels {
         bloom.insert(*label);

@@ -65,8 +65,8 @@ impl Target {
             return config.class(id).map_or(Self::UnknownClass, Self::Service);
         }
         let address = Ipv6Addr::from(destination);
-        if let Some(class) = config.class_by_address.get(&address) {
-            return Self::Service(*class);
+        if let Some(class) = config.classes.of_address(&address) {
+            return Self::Service(class);
         }
         let router = &config.router;
         if router.sids.contains(&address) {
@@ -208,7 +208,7 @@ impl<'a> Path<'a> {
     /// The class of that number.
     #[inline]
     pub(crate) fn class(&self, class: ClassIx) -> Option<&'a Class> {
-        self.config.classes.get(usize::from(class.0))
+        self.config.classes.get(class)
     }
 
     /// Whether the port lies inside the trust domain.

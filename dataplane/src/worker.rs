@@ -359,7 +359,7 @@ impl<P: PacketPool> Worker<P> {
         let resets = |class: crate::id::ClassIx| {
             config
                 .classes
-                .get(usize::from(class.0))
+                .get(class)
                 .is_some_and(|c| c.on_death == OnDeath::Reset)
         };
         let next = flows.scan_dead(
@@ -549,7 +549,10 @@ impl Path<'_> {
         if item.parsed.hop_limit <= 1 {
             return self.answer_error(packet, item, DropReason::HopLimit, Error::HOP_LIMIT);
         }
-        if item.target == Target::UnknownClass {
+        // Flows of a class that was taken out of the configuration go on.
+        if item.target == Target::UnknownClass
+            && self.own.flows.lookup(item.hash, &item.key).is_none()
+        {
             return self.refuse(packet, item, DropReason::ClassUnknown);
         }
         let boundary = match self.boundary(packet, item) {

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::error::ApiError;
 use super::view::{ReloadView, StateCause};
 use crate::config::Loaded;
+use crate::registry::classes::ClassesExhausted;
 
 /// Closures that may wait for the core.
 const MOST_WAITING: usize = 64;
@@ -48,7 +49,7 @@ pub trait CoreControl: CoreState {
     /// Ethernet addresses, which no file tells, stay those of the running configuration.
     ///
     /// # Errors
-    /// [`Refusal::NeedsRestart`], [`Refusal::Backlog`].
+    /// All but [`Refusal::NotRegistered`].
     fn apply(&mut self, next: Loaded) -> Result<ReloadView, Refusal>;
 }
 
@@ -117,6 +118,12 @@ pub enum Refusal {
         /// How many.
         waiting: usize,
     },
+    /// There are more classes, counting those that are gone, than there may be.
+    #[error(transparent)]
+    Classes(ClassesExhausted),
+    /// Someone holds the configuration already, so what the file does not tell cannot be entered.
+    #[error("the configuration is in use already: it can be put in force only once")]
+    Shared,
 }
 
 impl From<Refusal> for ApiError {

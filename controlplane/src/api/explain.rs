@@ -54,7 +54,11 @@ fn answer(
         now_us,
     };
     let explanation = decide(aft, shared, &query).ok_or_else(|| {
-        let names = aft.config.classes.iter().map(|class| class.name.clone());
+        let names = aft
+            .config
+            .classes
+            .iter()
+            .map(|(_, class)| class.name.clone());
         ApiError::unknown(Entity::Class, &*request.class, names)
     })?;
     Ok(view(aft, class, &explanation))

@@ -67,7 +67,11 @@ pub(crate) fn instances(core: &dyn CoreState, shared: &Shared) -> Vec<InstanceFa
 
 /// Classes that the slot's tenant refuses at the moment.
 fn refuses(aft: &Aft, slot: Slot, now_us: u64) -> Vec<ClassId> {
-    let refused = aft.classes.iter().filter(|c| c.is_refused(slot, now_us));
+    let refused = aft
+        .classes
+        .iter()
+        .flatten()
+        .filter(|c| c.is_refused(slot, now_us));
     refused.map(|class| class.id).collect()
 }
 

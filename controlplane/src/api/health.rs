@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use afr_dataplane::id::ClassIx;
-
 use super::core::{CoreState, Publishing};
 use super::facts::ClassUsage;
 use super::platform::Site;
@@ -17,10 +15,9 @@ pub(crate) async fn check(site: &Site) -> HealthView {
     let shared = Arc::clone(&site.shared);
     let look = move |core: &dyn CoreState| {
         let (aft, now_us) = (core.aft(), core.now().mono_us);
-        let classes = aft.config.classes.iter().enumerate();
-        let unserved = classes.filter(|(at, _)| {
-            ClassUsage::of(aft, &shared, ClassIx(*at as u16), now_us).usable == 0
-        });
+        let classes = aft.config.classes.iter();
+        let unserved =
+            classes.filter(|(at, _)| ClassUsage::of(aft, &shared, *at, now_us).usable == 0);
         let unserved: Vec<_> = unserved.map(|(_, class)| class.name.clone()).collect();
         (core.publishing(), unserved)
     };

@@ -83,9 +83,9 @@ pub(super) fn class(config: &Config, id: ClassId) -> String {
     named.unwrap_or_else(|| id.to_string())
 }
 
-/// The name of the class at a place.
+/// The name of the class at an index; the index where the configuration no longer has it.
 pub(super) fn class_at(config: &Config, at: ClassIx) -> String {
-    let named = config.classes.get(usize::from(at.0));
+    let named = config.classes.get(at);
     named.map_or_else(|| format!("#{}", at.0), |class| class.name.clone())
 }
 

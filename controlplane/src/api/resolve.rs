@@ -32,12 +32,13 @@ pub(super) fn tenants(aft: &Aft) -> impl Iterator<Item = (Slot, &Arc<Instance>)>
 
 /// The class called `given`, by name first, else by id.
 pub(super) fn class<'a>(config: &'a Config, given: &str) -> Result<(ClassIx, &'a Class), ApiError> {
-    let at = config.classes.iter().position(|class| class.name == given);
-    let by_id = || config.class(ClassId(given.parse().ok()?));
-    let found = at.map(|at| ClassIx(at as u16)).or_else(by_id);
-    let class = found.and_then(|at| Some((at, config.classes.get(usize::from(at.0))?)));
-    class.ok_or_else(|| {
-        let names = config.classes.iter().map(|class| class.name.clone());
+    let named = config.classes.iter().find(|(_, class)| class.name == given);
+    let by_id = || {
+        let at = config.class(ClassId(given.parse().ok()?))?;
+        Some((at, config.classes.get(at)?))
+    };
+    named.or_else(by_id).ok_or_else(|| {
+        let names = config.classes.iter().map(|(_, class)| class.name.clone());
         ApiError::unknown(Entity::Class, given, names)
     })
 }

@@ -154,7 +154,7 @@ pub(super) async fn aft(site: &Site) -> Result<AftView, ApiError> {
             instances: aft.registered.count(),
             instance_slots: aft.slots(),
             instances_waiting: publishing.instances_waiting,
-            classes: aft.classes.len(),
+            classes: aft.config.classes.len(),
             signatures: aft.residency.len(),
             signatures_capacity: aft.residency.capacity(),
             signature_evictions: aft.residency.evictions(),
@@ -175,9 +175,9 @@ pub(super) async fn classes(site: &Site) -> Result<Vec<ClassView>, ApiError> {
     let shared = Arc::clone(&site.shared);
     let view = site.core.look(move |core| {
         let (aft, now_us) = (core.aft(), core.now().mono_us);
-        let classes = aft.config.classes.iter().enumerate();
+        let classes = aft.config.classes.iter();
         classes
-            .map(|(at, class)| class_view(aft, &shared, ClassIx(at as u16), class, now_us))
+            .map(|(at, class)| class_view(aft, &shared, at, class, now_us))
             .collect()
     });
     view.await

@@ -50,7 +50,7 @@ pub(crate) fn dispatches_to<'a>(
     let places = instance.classes.iter().filter_map(|id| config.class(*id));
     places.filter_map(move |at| {
         let count: u64 = shared.counters.iter().map(|c| c.dispatches(at, slot)).sum();
-        let class = config.classes.get(usize::from(at.0))?;
+        let class = config.classes.get(at)?;
         (count != 0).then_some((class.name.as_str(), count))
     })
 }
@@ -60,9 +60,7 @@ pub(crate) fn dispatches_why<'a>(
     counters: &'a [&'a WorkerCounters],
     config: &'a Config,
 ) -> impl Iterator<Item = (&'a str, DispatchReason, u64)> {
-    let classes = config.classes.iter().enumerate();
-    classes.flat_map(move |(at, class)| {
-        let at = afr_dataplane::id::ClassIx(at as u16);
+    config.classes.iter().flat_map(move |(at, class)| {
         DispatchReason::ALL.iter().map(move |reason| {
             let count = counters.iter().map(|c| c.dispatches_why(at, *reason)).sum();
             (class.name.as_str(), *reason, count)

@@ -3,9 +3,7 @@
 use std::net::Ipv6Addr;
 
 use afr_dataplane::config::{Class, Limits, OnDeath, PlainDispatch, PolicyKind, Saturation, Spill};
-use afr_dataplane::id::ClassIx;
 use afr_wire::ClassId;
-use hashbrown::HashMap;
 
 use super::document::Section;
 use super::kind::{Kind, address, boolean, int, name, one_of};
@@ -13,12 +11,10 @@ use super::network::Network;
 use super::problem::{Fault, listed};
 use super::unique::Unique;
 
-/// The classes and the ways to find one.
+/// The classes in the file's order.
 #[derive(Debug)]
 pub(crate) struct Classes {
     pub(crate) classes: Vec<Class>,
-    pub(crate) by_id: HashMap<ClassId, ClassIx>,
-    pub(crate) by_address: HashMap<Ipv6Addr, ClassIx>,
 }
 
 impl Classes {
@@ -62,8 +58,6 @@ pub(crate) fn read(root: &Section<'_>, network: &Network, limits: &Limits) -> Cl
     }
     let mut read = Classes {
         classes: Vec::new(),
-        by_id: HashMap::new(),
-        by_address: HashMap::new(),
     };
     let (mut ids, mut names, mut addresses) = (Unique::new(), Unique::new(), Unique::new());
     for section in &sections {
@@ -90,10 +84,6 @@ pub(crate) fn read(root: &Section<'_>, network: &Network, limits: &Limits) -> Cl
             }
         }
         if is_new == [true; 2] {
-            let at = ClassIx(read.classes.len() as u16);
-            read.by_id.insert(class.id, at);
-            read.by_address
-                .extend(class.addresses.iter().map(|a| (*a, at)));
             read.classes.push(class);
         }
     }

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use afr_dataplane::config::{Config, Instance};
+use afr_dataplane::id::ClassIx;
+use afr_wire::ClassId;
 
 pub use problem::{Fault, Problem, Problems};
 pub use process::{Device, DeviceKind, Eal, HugePages, Idle, Mbufs, Process, Workers};
@@ -50,6 +52,18 @@ impl Loaded {
                 port.mac = mac;
             }
         }
+    }
+
+    /// Moves every class to the index that `index_of` says; those without stay out. Tells whether it could: not once the
+    /// configuration is shared.
+    #[must_use]
+    pub fn reindex(&mut self, index_of: impl Fn(ClassId) -> Option<ClassIx>) -> bool {
+        let Some(plane) = Arc::get_mut(&mut self.plane) else {
+            return false;
+        };
+        let classes = std::mem::take(&mut plane.classes);
+        plane.classes = classes.reindexed(index_of);
+        true
     }
 }
 
@@ -149,9 +163,7 @@ fn read(root: &Section<'_>, directory: &Path, revision: u64) -> Option<Loaded> {
             catalogues: trust.catalogues,
             keys: trust.keys,
             accept_unauthenticated: trust.accept_unauthenticated,
-            class_by_id: classes.by_id,
-            class_by_address: classes.by_address,
-            classes: classes.classes,
+            classes: classes.classes.into_iter().collect(),
             services: network.services,
             dispatch: knobs.dispatch,
             flows: knobs.flows,

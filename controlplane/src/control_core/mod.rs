@@ -18,6 +18,7 @@ use afr_dataplane::message::{Shared, WorkerMsg};
 use afr_wire::InstanceId;
 
 use crate::config::Loaded;
+use crate::registry::classes::ClassIndexes;
 use crate::registry::{Changes, Registry};
 use crate::telemetry::{Health, Telemetry};
 
@@ -31,6 +32,7 @@ pub struct ControlCore {
     shared: Arc<Shared>,
     publisher: Publisher<Aft, Op>,
     registry: Registry,
+    class_indexes: ClassIndexes,
     /// By slot.
     watched: Vec<Option<Watched>>,
     /// Messages taken from each worker's ring.
@@ -132,6 +134,7 @@ impl ControlCore {
         let (publisher, readers) = Publisher::new(make, workers, bound);
         let mut core = Self {
             registry: Registry::new(limits.instances),
+            class_indexes: ClassIndexes::new(&loaded.plane.classes, limits.classes),
             watched: (0..limits.instances).map(|_| None).collect(),
             taken: vec![0; workers],
             settling: None,

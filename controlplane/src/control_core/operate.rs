@@ -78,6 +78,13 @@ impl CoreControl for ControlCore {
         if waiting > self.running.control.log {
             return Err(Refusal::Backlog { waiting });
         }
+        // A name may go to another class, and an index never does.
+        self.class_indexes
+            .enter(&next.plane.classes)
+            .map_err(Refusal::Classes)?;
+        if !next.reindex(|id| self.class_indexes.of(id)) {
+            return Err(Refusal::Shared);
+        }
         let running = Arc::clone(&self.running.plane);
         next.adopt(
             running.revision + 1,

@@ -339,6 +339,81 @@ fn a_reload_keeps_what_stays_and_what_an_operator_said() {
 }
 
 #[test]
+fn a_class_keeps_its_index_whatever_becomes_of_the_others() {
+    let mut lab = Lab::new(testing::loaded(4));
+    let [chat, code, legal] = [ClassId(1), ClassId(2), ClassId(3)];
+    let refusals = [code].into_iter().collect();
+    lab.tell(
+        0,
+        WorkerMsg::Load {
+            slot: Slot(1),
+            load: load(1, 10),
+            cache_generation: 1,
+            refusals,
+        },
+    );
+    lab.step(1_000);
+    // Turned round, one before them, and the first of before gone.
+    for (classes, indexes) in [
+        (&[(2, "code"), (1, "chat")][..], [Some(0), Some(1), None]),
+        (
+            &[(3, "legal"), (2, "code"), (1, "chat")],
+            [Some(0), Some(1), Some(2)],
+        ),
+        (&[(3, "legal"), (2, "code")], [None, Some(1), Some(2)]),
+        (&[(1, "chat"), (2, "code")], [Some(0), Some(1), None]),
+    ] {
+        let next = testing::loaded_classes(classes, 1..=4, "");
+        lab.core.apply(next).unwrap();
+        lab.step(1_000);
+        let aft = lab.aft();
+        let held = [chat, code, legal].map(|id| aft.config.class(id).map(|at| at.0));
+        assert_eq!(held, indexes, "{classes:?}");
+        assert_eq!(aft.config.classes.len(), classes.len());
+        for (id, name) in classes {
+            let at = aft.config.class(ClassId(*id)).unwrap();
+            assert_eq!(aft.config.classes.get(at).unwrap().name, *name);
+            assert_eq!(aft.class(at).unwrap().id, ClassId(*id));
+        }
+        // What the generation knew of the class is still known of it: its members, its table, who refuses it.
+        let state = aft.class(ClassIx(1)).unwrap();
+        assert_eq!(
+            (state.members.count(), state.maglev.members().len()),
+            (2, 2)
+        );
+        assert!(state.is_refused(Slot(1), lab.now_us));
+    }
+    let chat = lab.aft().class(ClassIx(0)).unwrap();
+    assert_eq!(
+        (chat.members.count(), chat.maglev.members().len()),
+        (4, 4),
+        "back again"
+    );
+}
+
+#[test]
+fn classes_beyond_what_the_process_can_tell_apart_are_refused() {
+    let mut lab = Lab::new(testing::loaded(2));
+    // limits.classes is 4.
+    for (revision, id) in [(2, 3), (3, 4)] {
+        let next = testing::loaded_classes(&[(id, "other")], 1..=0, "");
+        assert_eq!(lab.core.apply(next).unwrap().revision, revision);
+    }
+    let next = testing::loaded_classes(&[(1, "chat"), (5, "fifth")], 1..=2, "");
+    let refusal = lab.core.apply(next).unwrap_err();
+    let Refusal::Classes(exhausted) = refusal else {
+        panic!("{refusal}");
+    };
+    assert_eq!((exhausted.new, exhausted.used, exhausted.limit), (1, 4, 4));
+    lab.step(1_000);
+    assert_eq!(lab.aft().config.revision, 3, "nothing has changed");
+    let next = testing::loaded_classes(&[(2, "code"), (1, "chat")], 1..=2, "");
+    lab.core.apply(next).unwrap();
+    lab.step(1_000);
+    assert_eq!(lab.aft().config.class(ClassId(1)), Some(ClassIx(0)));
+}
+
+#[test]
 fn a_reload_that_takes_a_restart_changes_nothing() {
     let mut lab = Lab::new(testing::loaded(2));
     let next = testing::loaded_with(1, "[flows]\ncapacity = 4096\n");

@@ -26,7 +26,7 @@ pub(super) fn classes(
     }
     let mut gauge = |name, help, of: fn(&ClassUsage) -> usize| {
         let classes = config.classes.iter().zip(usage);
-        let figures = classes.map(|(class, usage)| (&*class.name, of(usage) as f64));
+        let figures = classes.map(|((_, class), usage)| (&*class.name, of(usage) as f64));
         families.gauge(name, help).each("class", figures);
     };
     gauge(

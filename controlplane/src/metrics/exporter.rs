@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use afr_dataplane::config::Config;
-use afr_dataplane::id::ClassIx;
 
 use super::families::Families;
 use super::publishing::TableFacts;
@@ -53,11 +52,8 @@ impl Exporter {
         let look = move |core: &dyn CoreState| CoreFacts {
             config: Arc::clone(&core.aft().config),
             table: table_facts(core),
-            classes: (0..core.aft().classes.len())
-                .map(|at| {
-                    let at = ClassIx(at as u16);
-                    ClassUsage::of(core.aft(), &shared, at, core.now().mono_us)
-                })
+            classes: (core.aft().config.classes.iter())
+                .map(|(at, _)| ClassUsage::of(core.aft(), &shared, at, core.now().mono_us))
                 .collect(),
             instances: facts::instances(core, &shared),
         };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use afr_controlplane::api::core::channel;
+use afr_controlplane::api::core::{CoreState, channel};
 use afr_controlplane::api::platform::{PortHardware, PortStatus};
 use afr_controlplane::api::socket::Socket;
 use afr_controlplane::api::view::{DeviceCounters, InstanceView, NamedCount};
@@ -188,6 +188,19 @@ impl Lab {
             }
         }
         panic!("never came true: {:#?}", self.instances().await);
+    }
+
+    /// Waits until the control core is as `holds` says.
+    pub(crate) async fn until_core(
+        &self,
+        holds: impl Fn(&dyn CoreState) -> bool + Clone + Send + 'static,
+    ) {
+        for _ in 0..MOST_TRIES {
+            if self.site.core.look(holds.clone()).await.unwrap() {
+                return;
+            }
+        }
+        panic!("the core never came to it");
     }
 
     pub(crate) fn table(&self, worker: usize) -> MutexGuard<'_, FlowTable> {

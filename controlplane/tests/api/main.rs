@@ -11,5 +11,6 @@ mod explain;
 mod limits;
 mod hostile;
 mod metrics;
+mod reload;
 mod afrctl;
 mod render;

@@ -44,8 +44,8 @@ pub struct Aft {
     pub registered: Bitmap,
     /// Registered, and neither draining nor refusing by the last report.
     pub available: Bitmap,
-    /// By [`ClassIx`].
-    pub classes: Vec<ClassState>,
+    /// By [`ClassIx`]; ask [`Aft::class`].
+    pub classes: Vec<Option<ClassState>>,
     /// Which instances accept which policy scope.
     pub policies: Policies,
     /// Counts the changes of classes, members, scopes and labels.
@@ -93,7 +93,7 @@ impl Aft {
     pub fn new(config: Arc<Config>, workers: usize) -> Self {
         let slots = usize::from(config.limits.instances);
         let ttl = ttl(&config);
-        let classes = class::states_of(&config, &mut Vec::new(), slots);
+        let classes = class::states_of(&config, &mut [], slots);
         Self {
             instances: vec![None; slots],
             path: vec![PathEntry::NONE; slots],
@@ -174,7 +174,7 @@ impl Aft {
     #[inline]
     #[must_use]
     pub fn class(&self, class: ClassIx) -> Option<&ClassState> {
-        self.classes.get(usize::from(class.0))
+        self.classes.get(usize::from(class.0))?.as_ref()
     }
 
     /// The instances that accept a policy scope; `None` if all do.

@@ -68,8 +68,9 @@ impl Plan {
             ports,
             services,
             exact_services: config
-                .class_by_address
-                .keys()
+                .classes
+                .iter()
+                .flat_map(|(_, class)| &class.addresses)
                 .map(|address| address.octets())
                 .take(SERVICES)
                 .collect(),

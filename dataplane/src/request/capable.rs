@@ -85,7 +85,7 @@ impl Capable {
 #[inline(never)]
 fn compute(aft: &Aft, need: &Need<'_>, words: &mut [u64]) {
     words.fill(0);
-    let Some(class) = aft.classes.get(usize::from(need.class.0)) else {
+    let Some(class) = aft.class(need.class) else {
         return;
     };
     let policy = aft.policy_mask(need.policy);

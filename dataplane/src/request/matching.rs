@@ -50,7 +50,7 @@ pub fn candidates(
                 word
             }),
     );
-    let Some(class) = aft.classes.get(usize::from(need.class.0)) else {
+    let Some(class) = aft.class(need.class) else {
         return 0;
     };
     for (slot, until_us) in class.refused.iter() {

@@ -307,7 +307,7 @@ impl Policy for Consistent {
         _: &Dispatch,
         scratch: &mut Scratch,
     ) -> Option<Slot> {
-        let maglev = &view.aft.classes.get(usize::from(task.class.0))?.maglev;
+        let maglev = &view.aft.class(task.class)?.maglev;
         let candidates = &scratch.candidates;
         let is_candidate = |slot: Slot| {
             candidates

@@ -159,7 +159,7 @@ fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
     if let Some(bytes) = view.bloom() {
         let allowed = config
             .class(view.class_id())
-            .and_then(|ix| config.classes.get(usize::from(ix.0)))
+            .and_then(|ix| config.classes.get(ix))
             .is_some_and(|class| class.allow_bloom);
         if !allowed {
             return Err(Unusable(MetadataNote::BloomRefused));

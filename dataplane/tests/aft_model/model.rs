@@ -6,7 +6,7 @@ use std::sync::Arc;
 use afr_dataplane::aft::maglev::Maglev;
 use afr_dataplane::aft::{Aft, Load, Op, PathKind, RATE_SHIFT, SigKey};
 use afr_dataplane::config::{Claim, Config, Instance, Path};
-use afr_dataplane::id::{ClassIx, Incarnation, Slot, WorkerId};
+use afr_dataplane::id::{Incarnation, Slot, WorkerId};
 use afr_wire::{Bloom, ClassId, InstanceId, PolicyScope};
 
 use super::ops::{self, CLASSES, IDS, KEYS, LABELS, SCOPES, SLOTS, WORKERS};
@@ -129,7 +129,7 @@ impl Model {
 
     fn configure(&mut self, config: Arc<Config>) {
         let mut old = std::mem::take(&mut self.classes);
-        for class in &config.classes {
+        for (_, class) in config.classes.iter() {
             let news = old.remove(&class.id.0).unwrap_or_default();
             self.classes.insert(class.id.0, news);
         }
@@ -307,14 +307,16 @@ impl Model {
     }
 
     fn check_class(&self, aft: &Aft, id: ClassId) {
-        let position = self.config.classes.iter().position(|class| class.id == id);
-        let Some(position) = position else {
-            assert!(aft.classes.iter().all(|class| class.id != id));
+        let mut configured = self.config.classes.iter();
+        let Some((at, _)) = configured.find(|(_, class)| class.id == id) else {
+            let mut known = aft.classes.iter().flatten();
+            assert!(known.all(|class| class.id != id));
             return;
         };
-        let (class, news) = (&aft.classes[position], &self.classes[&id.0]);
-        let found = aft.class(ClassIx(position as u16));
-        assert!(found.is_some_and(|found| std::ptr::eq(found, class)));
+        let Some(class) = aft.class(at) else {
+            unreachable!("no state of class {id}");
+        };
+        let news = &self.classes[&id.0];
         assert_eq!(class.id, id);
         match &news.maglev {
             Some(maglev) => assert!(Arc::ptr_eq(&class.maglev, maglev)),

@@ -9,12 +9,11 @@ use afr_dataplane::config::{
     Admit, Claim, Class, Config, Dispatch, EcnMode, Flows, Instance, Limits, NextHop, OnDeath,
     Path, PlainDispatch, PolicyKind, Router, Saturation,
 };
-use afr_dataplane::id::{ClassIx, Incarnation, PortIx, Slot, WorkerId};
+use afr_dataplane::id::{Incarnation, PortIx, Slot, WorkerId};
 use afr_wire::{
     CatalogueVersion, ClassId, ClusterId, DomainId, InstanceId, Label32, PolicyScope, Prefix,
     Signature,
 };
-use hashbrown::HashMap;
 use proptest::prelude::*;
 
 pub(crate) const SLOTS: u16 = 6;
@@ -58,7 +57,6 @@ pub(crate) fn config(revision: u64, classes: &[u32], pressure_from: u8) -> Arc<C
         admit_per_s: 0,
         admit_burst: 0,
     };
-    let indexes = classes.iter().enumerate();
     Arc::new(Config {
         revision,
         cluster: ClusterId(1),
@@ -81,10 +79,6 @@ pub(crate) fn config(revision: u64, classes: &[u32], pressure_from: u8) -> Arc<C
         keys: Vec::new(),
         accept_unauthenticated: false,
         classes: classes.iter().map(class).collect(),
-        class_by_id: indexes
-            .map(|(index, id)| (ClassId(*id), ClassIx(index as u16)))
-            .collect(),
-        class_by_address: HashMap::new(),
         services: Vec::new(),
         dispatch: Dispatch {
             pressure_from,

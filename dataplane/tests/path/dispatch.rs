@@ -333,7 +333,7 @@ fn fallback_is_the_same_on_every_afr() {
     }
     // A table is not rebuilt where instances differ in health alone.
     let tables = [&one, &other].map(|world| {
-        let maglev: &Maglev = &world.aft().classes[0].maglev;
+        let maglev: &Maglev = &world.aft().class(CHAT_IX).unwrap().maglev;
         let id = |slot: &Slot| world.aft().instance(*slot).map(|i| i.id);
         maglev.table().iter().map(id).collect::<Vec<_>>()
     });

@@ -2,15 +2,17 @@
 
 use afr_dataplane::aft::Op;
 use afr_dataplane::aft::live::LiveState;
-use afr_dataplane::config::{PlainDispatch, PolicyKind};
+use afr_dataplane::config::{OnDeath, PlainDispatch, PolicyKind};
 use afr_dataplane::flow::FlowState;
-use afr_dataplane::id::Slot;
-use afr_dataplane::verdict::{DispatchReason, MetadataNote};
+use afr_dataplane::id::{ClassIx, Slot};
+use afr_dataplane::verdict::{DispatchReason, DropReason, MetadataNote};
 use afr_wire::{Request, RequestFlags};
 
 use crate::support::metadata::{report, request, told, with_prefixes};
 use crate::support::packet::{ACK, FIN, RST, SYN};
-use crate::support::setup::{CHAT, CHAT_IX, CODE, EDGE, FABRIC, Setup, UNIX_S, instance, service};
+use crate::support::setup::{
+    CHAT, CHAT_IX, CODE, CODE_IX, EDGE, EMPTY, FABRIC, Setup, UNIX_S, instance, service,
+};
 use crate::support::world::{World, ack, data, datagram, report_datagram, syn};
 
 fn world() -> World {
@@ -80,6 +82,48 @@ fn a_syn_reopens_what_is_closing_or_idle() {
         assert_eq!(again.noted(MetadataNote::FlowEvicted), 0, "{name}");
         assert_eq!(world.flows().len(), 1);
     }
+}
+
+#[test]
+fn a_flow_stays_its_class_when_a_class_before_it_goes() {
+    let mut setup = Setup::new(3);
+    setup.class(CODE).on_death = OnDeath::Rehash;
+    let mut world = World::new(setup);
+    let code = service(CODE);
+    let chosen = world.send(EDGE, &syn(1, code)).forwarded().instance();
+    world.send(EDGE, &syn(2, service(CHAT))).forwarded();
+    // The configuration no longer has the first class. The second keeps its index, and a new one has one of its own.
+    world.reload(|setup| {
+        setup.class(CODE).on_death = OnDeath::Rehash;
+        setup.class(EMPTY).on_death = OnDeath::Drop;
+        let classes = std::mem::take(&mut setup.config.classes);
+        setup.config.classes = classes.reindexed(|id| match id {
+            CODE => Some(CODE_IX),
+            EMPTY => Some(ClassIx(5)),
+            _ => None,
+        });
+    });
+    let classes = |world: &World| -> Vec<ClassIx> {
+        let flows = world.flows();
+        let of_code = flows.iter().filter(|flow| flow.key().dst == code.octets());
+        of_code.map(|flow| flow.class).collect()
+    };
+    let outcome = world.send(EDGE, &data(1, code, 7));
+    assert_eq!(outcome.forwarded().instance(), chosen);
+    assert_eq!(classes(&world), [CODE_IX]);
+    // New flows are counted as the second's, and what the class says of a death is the second's.
+    let maglev = DispatchReason::FallbackMaglev;
+    assert_eq!(world.dispatches(CODE_IX, maglev), 1);
+    world.send(EDGE, &syn(3, code)).forwarded();
+    assert_eq!(world.dispatches(CODE_IX, maglev), 2);
+    assert_eq!(world.dispatches(CHAT_IX, maglev), 1, "as before");
+    world.mark(chosen, LiveState::Down);
+    let outcome = world.send(EDGE, &data(1, code, 7));
+    assert_ne!(outcome.forwarded().instance(), chosen);
+    assert_eq!(world.dispatches(CODE_IX, DispatchReason::Rehash), 1);
+    // The first is no class any more, by its address.
+    let outcome = world.send(EDGE, &syn(4, service(CHAT)));
+    outcome.refused(DropReason::ClassUnknown);
 }
 
 #[test]

@@ -11,7 +11,9 @@ use afr_wire::{DomainId, PolicyScope, Prefix, Report, Request};
 
 use crate::support::metadata::{prefix, report, request, told, with_prefixes};
 use crate::support::packet::Packet;
-use crate::support::setup::{CATALOGUE, CHAT, CLIENT, EDGE, FABRIC, Setup, label, service};
+use crate::support::setup::{
+    CATALOGUE, CHAT, CHAT_IX, CLIENT, EDGE, FABRIC, Setup, label, service,
+};
 use crate::support::world::{World, report_datagram, syn};
 
 fn world(policy: PolicyKind, instances: u16) -> World {
@@ -228,7 +230,11 @@ fn maglev_is_the_fallbacks_choice_among_candidates() {
         let seed = &aft.config.maglev_seed;
         let (source, destination) = (CLIENT.octets(), service(CHAT).octets());
         let hash = Maglev::flow_hash(seed, &source, &destination, 6, port, 8_000);
-        let want = aft.classes[0].maglev.pick(hash, |slot| slot != Slot(1));
+        let want = aft
+            .class(CHAT_IX)
+            .unwrap()
+            .maglev
+            .pick(hash, |slot| slot != Slot(1));
         let n = chosen(&mut world, &packet);
         assert_eq!(want, Some(Slot(n - 1)));
     }

@@ -85,7 +85,7 @@ impl ControlCore {
     /// Every class's Maglev table, over the registered instances.
     pub(crate) fn rebuild(&mut self) {
         let config = Arc::clone(&self.aft().config);
-        for class in &config.classes {
+        for (_, class) in config.classes.iter() {
             let members: Vec<_> = (0_u16..)
                 .zip(&self.instances)
                 .filter_map(|(slot, held)| held.as_ref().map(|held| (Slot(slot), held)))

@@ -163,7 +163,7 @@ impl Setup {
 
     /// A policy for all classes.
     pub(crate) fn policy(mut self, policy: PolicyKind) -> Self {
-        for class in &mut self.config.classes {
+        for class in self.config.classes.iter_mut() {
             class.policy = policy;
         }
         self
@@ -238,12 +238,7 @@ pub(crate) fn catalogue(version: CatalogueVersion, names: &[String]) -> Catalogu
 fn config() -> Config {
     let mut code = class(CODE, "code");
     code.addresses = vec![CODE_EXACT];
-    let classes = vec![class(CHAT, "chat"), code, class(EMPTY, "empty")];
-    let class_by_id = (0_u16..)
-        .zip(&classes)
-        .map(|(ix, class)| (class.id, ClassIx(ix)))
-        .collect();
-    let class_by_address = [(CODE_EXACT, CODE_IX)].into_iter().collect();
+    let classes = [class(CHAT, "chat"), code, class(EMPTY, "empty")];
     let route = |prefix: &str, length, port, mac| Route {
         prefix: Prefix6::new(ip(prefix), length),
         next_hop: NextHop { port, mac },
@@ -312,9 +307,7 @@ fn config() -> Config {
             key(REPORT_KEY, MacAlgorithm::AesCmac),
         ],
         accept_unauthenticated: false,
-        classes,
-        class_by_id,
-        class_by_address,
+        classes: classes.into_iter().collect(),
         services: vec![Prefix6::new(SERVICES, 96)],
         dispatch: Dispatch {
             near_tie_us: 0,

@@ -70,7 +70,7 @@ impl Absorb<Op> for Aft {
 impl Aft {
     fn class_mut(&mut self, id: ClassId) -> Option<&mut class::ClassState> {
         let class = self.config.class(id)?;
-        self.classes.get_mut(usize::from(class.0))
+        self.classes.get_mut(usize::from(class.0))?.as_mut()
     }
 
     fn configure(&mut self, config: &Arc<Config>) {
@@ -146,7 +146,7 @@ impl Aft {
         self.registered.clear(slot);
         self.available.clear(slot);
         self.rate_reported.clear(slot);
-        for class in &mut self.classes {
+        for class in self.classes.iter_mut().flatten() {
             class.forget(slot);
         }
         for words in &mut self.bloom {
@@ -166,7 +166,7 @@ impl Aft {
     }
 
     fn join_classes(&mut self, slot: Slot, instance: &Instance) {
-        for class in &mut self.classes {
+        for class in self.classes.iter_mut().flatten() {
             class
                 .members
                 .assign(slot, instance.classes.contains(&class.id));
@@ -214,7 +214,7 @@ impl Aft {
         }
         self.now_s = now_s;
         self.residency.advance(now_s);
-        for class in &mut self.classes {
+        for class in self.classes.iter_mut().flatten() {
             class.expire(u64::from(now_s) * 1_000_000);
         }
     }

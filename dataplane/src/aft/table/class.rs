@@ -78,19 +78,20 @@ impl ClassState {
     }
 }
 
-/// The states of the configured classes in their order: those of `old` that are still configured, and new ones.
+/// The states of the configured classes at their indexes: those of `old` that are still configured, and new ones.
 pub(super) fn states_of(
     config: &Config,
-    old: &mut Vec<ClassState>,
+    old: &mut [Option<ClassState>],
     slots: usize,
-) -> Vec<ClassState> {
-    let mut state_of = |id| match old.iter().position(|state| state.id == id) {
-        Some(index) => old.swap_remove(index),
-        None => ClassState::new(id, slots),
-    };
-    config
-        .classes
-        .iter()
-        .map(|class| state_of(class.id))
-        .collect()
+) -> Vec<Option<ClassState>> {
+    let mut states: Vec<_> = (0..config.classes.indexes()).map(|_| None).collect();
+    for (at, class) in config.classes.iter() {
+        let is_it = |state: &&mut Option<ClassState>| {
+            state.as_ref().is_some_and(|state| state.id == class.id)
+        };
+        let known = old.iter_mut().find(is_it).and_then(Option::take);
+        let state = known.unwrap_or_else(|| ClassState::new(class.id, slots));
+        states[usize::from(at.0)] = Some(state);
+    }
+    states
 }
