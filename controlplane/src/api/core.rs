@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use afr_dataplane::aft::Aft;
-use afr_dataplane::id::{Now, Slot};
+use afr_dataplane::id::{ClassIx, Now, Slot};
 use afr_wire::InstanceId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -85,6 +85,9 @@ pub struct Standing {
     pub reports_lost: u64,
     /// Why its state is not simply "up".
     pub causes: Vec<StateCause>,
+    /// Dispatches that workers had counted for the slot when it got it, by class, where there were any: its
+    /// predecessors'. Workers count by slot, and nobody else may write where they do.
+    pub predecessors: Vec<(ClassIx, u64)>,
 }
 
 /// What an operator does to an instance.

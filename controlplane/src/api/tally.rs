@@ -1,11 +1,13 @@
 //! Sums over the workers' counters.
 
 use afr_dataplane::aft::Aft;
-use afr_dataplane::config::{Config, Instance};
+use afr_dataplane::config::Config;
 use afr_dataplane::counters::{Figure, MAX_PORTS, WorkerCounters};
 use afr_dataplane::id::{PortIx, Slot};
 use afr_dataplane::message::Shared;
 use afr_dataplane::verdict::{DispatchReason, DropReason, PuntReason};
+
+use super::facts::InstanceFacts;
 
 /// Packets a worker has taken in, from ports and from other workers.
 pub(crate) fn received(counters: &WorkerCounters) -> u64 {
@@ -40,16 +42,21 @@ pub(crate) fn total(shared: &Shared, figure: Figure) -> u64 {
     shared.counters.iter().map(|c| c.figure(figure)).sum()
 }
 
-/// Dispatches by all workers of each configured class that the instance serves, where there were any.
+/// Dispatches by all workers of each configured class that the instance serves, where there were any. Not those of whom
+/// the slot had before.
 pub(crate) fn dispatches_to<'a>(
     shared: &'a Shared,
     config: &'a Config,
-    instance: &'a Instance,
-    slot: Slot,
+    of: &'a InstanceFacts,
 ) -> impl Iterator<Item = (&'a str, u64)> {
-    let places = instance.classes.iter().filter_map(|id| config.class(*id));
+    let classes = of.instance.classes.iter();
+    let places = classes.filter_map(|id| config.class(*id));
     places.filter_map(move |at| {
-        let count: u64 = shared.counters.iter().map(|c| c.dispatches(at, slot)).sum();
+        let counters = shared.counters.iter();
+        let all: u64 = counters.map(|c| c.dispatches(at, of.slot)).sum();
+        let mut before = of.standing.predecessors.iter();
+        let before = before.find(|(class, _)| *class == at);
+        let count = all.saturating_sub(before.map_or(0, |(_, count)| *count));
         let class = config.classes.get(at)?;
         (count != 0).then_some((class.name.as_str(), count))
     })

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use afr_dataplane::aft::epoch::{Publish, Publisher, Pushed, Reader};
 use afr_dataplane::aft::live::LiveState;
 use afr_dataplane::aft::{Aft, Op, SigKey};
-use afr_dataplane::id::{Incarnation, Now, WorkerId};
+use afr_dataplane::id::{ClassIx, Incarnation, Now, Slot, WorkerId};
 use afr_dataplane::message::{Shared, WorkerMsg};
 use afr_wire::InstanceId;
 
@@ -55,6 +55,8 @@ struct Watched {
     health: Health,
     /// When an operator declared it alive: its silence counts from then.
     excused_us: u64,
+    /// Dispatches counted for the slot before it, by class.
+    predecessors: Vec<(ClassIx, u64)>,
 }
 
 /// When things were done last, in microseconds.
@@ -212,6 +214,8 @@ impl ControlCore {
                 continue;
             };
             let drain = self.is_drained_by_file(tenant.id);
+            // No worker counts for a former tenant any more: see `settle`.
+            let predecessors = self.dispatched(*slot);
             match &mut self.watched[slot.index()] {
                 Some(watched) => watched.name.clone_from(&tenant.name),
                 empty => {
@@ -226,6 +230,7 @@ impl ControlCore {
                             ..Health::default()
                         },
                         excused_us: 0,
+                        predecessors,
                     });
                 }
             }
@@ -234,6 +239,14 @@ impl ControlCore {
         for op in changes.ops {
             self.push(op);
         }
+    }
+
+    /// What workers have ever counted for the slot, by class, where there is anything.
+    fn dispatched(&self, slot: Slot) -> Vec<(ClassIx, u64)> {
+        let workers = &self.shared.counters;
+        let count = |at| workers.iter().map(|of| of.dispatches(at, slot)).sum();
+        let counts = self.class_indexes.all().map(|at| (at, count(at)));
+        counts.filter(|(_, count)| *count != 0).collect()
     }
 
     fn is_drained_by_file(&self, id: InstanceId) -> bool {

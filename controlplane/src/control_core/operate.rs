@@ -43,6 +43,7 @@ impl CoreState for ControlCore {
             reports: watched.telemetry.reports,
             reports_lost: watched.telemetry.lost,
             causes: causes(&watched.health),
+            predecessors: watched.predecessors.clone(),
         }
     }
 }

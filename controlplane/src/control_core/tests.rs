@@ -1,6 +1,7 @@
 use afr_dataplane::aft::{Load, ReportOrder};
 use afr_dataplane::id::{ClassIx, Slot};
 use afr_dataplane::message::KvEvent;
+use afr_dataplane::verdict::DispatchReason;
 use afr_wire::{CatalogueVersion, ClassId, DomainId, Prefix, Signature};
 use arrayvec::ArrayVec;
 
@@ -430,10 +431,18 @@ fn a_reload_that_takes_a_restart_changes_nothing() {
 fn a_full_house_changes_a_tenant_in_two_steps() {
     let mut lab = Lab::new(testing::loaded(16));
     lab.shared.inflight.commit_direct(Slot(0), 77);
+    let count = |lab: &Lab, worker: usize, class, slot| {
+        let why = DispatchReason::Load;
+        lab.shared.counters[worker].dispatched(ClassIx(class), Some(Slot(slot)), why);
+    };
+    for (worker, class, slot) in [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1)] {
+        count(&lab, worker, class, slot);
+    }
     let next = testing::loaded_of(2..=17, "");
-    // A message about the former tenant is still on its way.
+    // A message about the former tenant is still on its way, and so is a dispatch by a worker that does not know yet.
     lab.core.apply(next).unwrap();
     assert_eq!(lab.core.registry.slot_of(InstanceId(17)), None);
+    count(&lab, 0, 0, 0);
     lab.tell(0, report(0, load(9, 1), 1));
     for _ in 0..8 {
         lab.step(1_000);
@@ -442,7 +451,22 @@ fn a_full_house_changes_a_tenant_in_two_steps() {
     assert_eq!(lab.aft().incarnation(Slot(0)), Incarnation(2));
     assert_eq!(lab.shared.inflight.committed(Slot(0)), 0);
     // Nothing of the former tenant's is its.
-    assert_eq!(lab.core.standing(Slot(0)).reports, 0);
+    let standing = lab.core.standing(Slot(0));
+    assert_eq!(standing.reports, 0);
+    let former = [(ClassIx(0), 3), (ClassIx(1), 1)];
+    assert_eq!(standing.predecessors, former);
+    count(&lab, 0, 0, 0);
+    lab.step(1_000);
+    assert_eq!(
+        lab.core.standing(Slot(0)).predecessors,
+        former,
+        "once and for all"
+    );
+    assert_eq!(
+        lab.core.standing(Slot(1)).predecessors,
+        [],
+        "the first in its slot"
+    );
 }
 
 #[test]

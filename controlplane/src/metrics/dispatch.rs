@@ -58,7 +58,7 @@ pub(super) fn instances(
         "New flows dispatched, by class and instance. Pairs without one are left out.",
     );
     for of in facts {
-        for (class, count) in tally::dispatches_to(shared, config, &of.instance, of.slot) {
+        for (class, count) in tally::dispatches_to(shared, config, of) {
             let labels = [("class", class), ("instance", &*of.instance.name)];
             dispatches.at(&labels, count as f64);
         }

@@ -63,6 +63,11 @@ impl ClassIndexes {
         Ok(())
     }
 
+    /// Every index given away.
+    pub fn all(&self) -> impl Iterator<Item = ClassIx> {
+        (0..self.by_id.len() as u16).map(ClassIx)
+    }
+
     /// The index of a class that was entered.
     #[must_use]
     pub fn of(&self, id: ClassId) -> Option<ClassIx> {

@@ -59,6 +59,44 @@ async fn samples(lab: &Lab, family: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_new_tenant_of_a_slot_starts_from_nothing() {
+    let lab = Lab::settled().await;
+    let slot = lab.instances().await[1].slot;
+    for counters in &lab.shared.counters {
+        counters.dispatched(ClassIx(0), Some(Slot(slot)), DispatchReason::Load);
+    }
+    assert_eq!(lab.instances().await[1].dispatches, 2);
+    // Another comes in its place, again and again, until one has its slot: the longest free is taken first.
+    let mut tries = 13..40;
+    let heir = loop {
+        let id = tries.next().expect("every slot was given away");
+        let name = format!("name = \"c{id}\"");
+        let text = CONFIG.replace("name = \"b\"", &name);
+        let text = text.replace("id = 12", &format!("id = {id}"));
+        reload(&lab, &text).await;
+        lab.until(|instances| instances.iter().any(|i| i.id == id))
+            .await;
+        let heir = lab.instances().await.pop().unwrap();
+        if heir.slot == slot {
+            break heir;
+        }
+    };
+    assert_eq!((heir.incarnation, heir.dispatches), (2, 0));
+    let told = samples(&lab, "afr_dispatches_total{").await;
+    assert_eq!(told, [""; 0]);
+    lab.shared.counters[1].dispatched(ClassIx(0), Some(Slot(slot)), DispatchReason::Load);
+    assert_eq!(lab.instances().await[1].dispatches, 1);
+    let told = samples(&lab, "afr_dispatches_total{").await;
+    let name = heir.name;
+    assert_eq!(
+        told,
+        [format!(
+            "afr_dispatches_total{{class=\"chat\",instance=\"{name}\"}} 1"
+        )]
+    );
+}
+
+#[tokio::test]
 async fn flows_and_counts_stay_their_classes() {
     let lab = Lab::settled().await;
     let slot_of_b = lab.instances().await[1].slot;

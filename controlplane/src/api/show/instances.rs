@@ -32,9 +32,10 @@ pub(in crate::api) async fn instances(site: &Site) -> Result<Vec<InstanceView>, 
 }
 
 fn view(config: &Config, shared: &Shared, facts: InstanceFacts) -> InstanceView {
+    let dispatches = tally::dispatches_to(shared, config, &facts);
+    let dispatches = dispatches.map(|(_, count)| count).sum();
     let InstanceFacts { slot, instance, .. } = facts;
     let classes = |ids: &[ClassId]| ids.iter().map(|id| names::class(config, *id)).collect();
-    let dispatches = tally::dispatches_to(shared, config, &instance, slot);
     InstanceView {
         id: instance.id.0,
         name: instance.name.clone(),
@@ -66,7 +67,7 @@ fn view(config: &Config, shared: &Shared, facts: InstanceFacts) -> InstanceView 
             received: facts.standing.reports,
             lost: facts.standing.reports_lost,
         },
-        dispatches: dispatches.map(|(_, count)| count).sum(),
+        dispatches,
     }
 }
 
