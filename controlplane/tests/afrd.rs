@@ -208,6 +208,51 @@ fn a_daemon_comes_up_reloads_and_ends_cleanly() {
     assert!(!lab.path("afrd.sock").exists());
 }
 
+/// Starts it with so many file descriptors at the most, and ends it if it comes up. Its process id, how it ended, and
+/// whether it came up.
+fn with_descriptors(lab: &Lab, limit: u32) -> (u32, ExitStatus, bool) {
+    let mut shell = Command::new("sh");
+    let line = format!("ulimit -n {limit} && exec \"$0\" \"$1\"");
+    shell.args(["-c", &line, env!("CARGO_BIN_EXE_afrd")]);
+    shell.arg(lab.path("afrd.toml"));
+    let shell = shell.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut daemon = Daemon(shell.spawn().unwrap());
+    let mut ready = String::new();
+    let mut stdout = BufReader::new(daemon.0.stdout.take().unwrap());
+    stdout.read_line(&mut ready).unwrap();
+    let is_up = ready.starts_with("afrd ready");
+    if is_up {
+        daemon.signal("TERM");
+    }
+    (daemon.0.id(), daemon.end(), is_up)
+}
+
+#[test]
+fn wherever_a_start_fails_it_stops_what_it_started_and_leaves_nothing() {
+    let lab = Lab::new();
+    // It runs out of file descriptors ever later: in the EAL, opening the port, at the management runtime, at the
+    // sockets. From some number on it comes up.
+    let mut limits = 4..256;
+    let came_up = limits.any(|limit| {
+        let (id, status, is_up) = with_descriptors(&lab, limit);
+        // By itself, not by a signal: a worker on memory that is gone would have been ended by one.
+        let expected = if is_up { 0 } else { 1 };
+        let left = Path::new("/var/run/dpdk").join(format!("afrd-{id}"));
+        // The loader needs a few for the program's libraries.
+        if status.code() != Some(127) {
+            assert_eq!(status.code(), Some(expected), "with {limit} descriptors");
+        }
+        assert!(
+            !left.exists(),
+            "{} is left with {limit} descriptors",
+            left.display()
+        );
+        assert!(!lab.path("afrd.sock").exists(), "with {limit} descriptors");
+        is_up
+    });
+    assert!(came_up);
+}
+
 #[test]
 fn a_device_that_is_not_there_is_named() {
     let lab = Lab::new();

@@ -130,37 +130,70 @@ fn run(file: &Path, mut loaded: Loaded) -> anyhow::Result<()> {
     let clock = hardware.clock();
     let (mut core, readers) = ControlCore::new(loaded, Arc::clone(&shared), now(&clock));
     core.step(now(&clock));
-    let appliance = hardware.launch(readers, &shared, &clock, seeds()?)?;
-
     let runtime = Builder::new_multi_thread()
         .worker_threads(MANAGEMENT_THREADS)
         .enable_all()
         .build();
     let runtime = runtime.context("starting the management threads")?;
+    // From here on every way out, a panic's too, stops and joins the workers, and the core before them: both do so when
+    // they are dropped.
+    let appliance = hardware.launch(readers, &shared, &clock, seeds()?)?;
     let (handle, mut inbox) = api::core::channel();
     let platform = platform(&process, &facts, appliance.ports());
     let site = Arc::new(Site::new(handle, shared, platform, file.to_owned()));
-    let stop = Arc::new(AtomicBool::new(false));
-    let core_thread = {
-        let (stop, clock) = (Arc::clone(&stop), clock.clone());
-        let steps = move || {
-            control_core::thread::run(&mut core, &mut inbox, &stop, || now(&clock));
-        };
-        let thread = thread::Builder::new().name("afr-core".to_owned());
-        thread.spawn(steps).context("starting the control core")?
-    };
+    let core_clock = clock.clone();
+    let core_thread = CoreThread::start(move |stop| {
+        control_core::thread::run(&mut core, &mut inbox, stop, || now(&core_clock));
+    })?;
 
     let managed = runtime.block_on(manage(&site, &process, &appliance, &clock, &summary));
     // In this order, so that nothing asks a port for its state any more when it is closed.
     runtime.shutdown_timeout(PARTING);
-    drop(site);
-    stop.store(true, Ordering::Relaxed);
-    let core = core_thread.join();
+    let core = core_thread.end();
     appliance.stop()?;
-    anyhow::ensure!(core.is_ok(), "the control core panicked");
+    core?;
     managed?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The control core's thread. Dropped, it is ended.
+struct CoreThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl CoreThread {
+    /// Runs `steps` until the flag that it is given is set.
+    fn start(steps: impl FnOnce(&AtomicBool) + Send + 'static) -> anyhow::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("afr-core".to_owned());
+        let thread = thread.spawn(move || steps(&told));
+        Ok(Self {
+            stop,
+            thread: Some(thread.context("starting the control core")?),
+        })
+    }
+
+    /// Ends it, and tells whether it was well until then.
+    fn end(mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.join(), "the control core panicked");
+        Ok(())
+    }
+
+    fn join(&mut self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread
+            .take()
+            .is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
+impl Drop for CoreThread {
+    fn drop(&mut self) {
+        self.join();
+    }
 }
 
 /// The management side: API, metrics, signals.

@@ -5,6 +5,7 @@
 
 mod memory;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -85,10 +86,21 @@ pub struct Hardware {
     queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
     lcores: Vec<LcoreId>,
     idle: Idle,
-    /// The directory of this process's EAL, removed at the end.
-    runtime: Option<std::path::PathBuf>,
     memory: Memory,
     remarks: Vec<String>,
+    /// Removed when all above is gone.
+    _runtime: Option<RuntimeDirectory>,
+}
+
+/// The directory of this process's EAL. Dropped, it is removed: the EAL leaves it behind.
+#[derive(Debug)]
+struct RuntimeDirectory(PathBuf);
+
+impl Drop for RuntimeDirectory {
+    fn drop(&mut self) {
+        // Nothing depends on its going.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Hardware {
@@ -127,9 +139,9 @@ impl Hardware {
             facts: Vec::new(),
             lcores,
             idle: process.workers.idle,
-            runtime,
             memory,
             remarks: Vec::new(),
+            _runtime: runtime,
         };
         let mut ports = Vec::with_capacity(process.devices.len());
         for (at, device) in process.devices.iter().enumerate() {
@@ -275,7 +287,8 @@ impl Hardware {
     }
 }
 
-/// The running workers and their hardware.
+/// The running workers and their hardware. Dropped, it is stopped as by [`Appliance::stop`]: whatever way a process
+/// ends, no worker is left on memory that goes.
 #[derive(Debug)]
 pub struct Appliance {
     stop: Arc<AtomicBool>,
@@ -301,21 +314,27 @@ impl Appliance {
     /// # Errors
     ///
     /// A worker had panicked: its message.
-    pub fn stop(self) -> Result<(), BootError> {
+    pub fn stop(mut self) -> Result<(), BootError> {
+        self.stop_workers()
+    }
+
+    /// Stops the workers that still run and waits for them.
+    fn stop_workers(&mut self) -> Result<(), BootError> {
         self.stop.store(true, Relaxed);
         let mut result = Ok(());
-        for (at, worker) in self.workers.into_iter().enumerate() {
+        for (at, worker) in self.workers.drain(..).enumerate() {
             if let Err(error) = worker.join() {
                 result = Err(BootError::Worker(at as u16, error));
             }
         }
-        let runtime = self.hardware.runtime.clone();
-        drop(self.hardware);
-        if let Some(runtime) = runtime {
-            // Left behind by the EAL; nothing depends on its going.
-            let _ = std::fs::remove_dir_all(runtime);
-        }
         result
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        // Where someone wants to know, `stop` has told.
+        let _ = self.stop_workers();
     }
 }
 
@@ -339,7 +358,7 @@ fn refusals(applied: &Applied) -> Vec<String> {
 }
 
 /// The EAL's arguments, and the runtime directory that they imply where it is this process's own.
-fn eal_arguments(process: &Process, memory: &Memory) -> (Vec<String>, Option<std::path::PathBuf>) {
+fn eal_arguments(process: &Process, memory: &Memory) -> (Vec<String>, Option<RuntimeDirectory>) {
     let workers = &process.workers;
     let given = |prefix: &str| process.eal.args.iter().any(|arg| arg.starts_with(prefix));
     // lcore 0 is everything else, 1… are the workers, each on its CPU: so that one CPU may be had twice.
@@ -358,7 +377,7 @@ fn eal_arguments(process: &Process, memory: &Memory) -> (Vec<String>, Option<std
     let mut runtime = None;
     if !given("--file-prefix") {
         let prefix = format!("afrd-{}", std::process::id());
-        runtime = Some(std::path::Path::new("/var/run/dpdk").join(&prefix));
+        runtime = Some(RuntimeDirectory(Path::new("/var/run/dpdk").join(&prefix)));
         args.push(format!("--file-prefix={prefix}"));
     }
     if !given("--log-level") {
