@@ -108,6 +108,7 @@ fn the_shipped_file_is_right_and_its_comments_tell_the_defaults() {
 fn uncommented(line: &str) -> String {
     let examples = [
         "#secret_file",
+        "#successor",
         "#spill",
         "#objective_us",
         "#mss_clamp",
@@ -329,6 +330,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "not_before = \"next week\"\n[[service]]",
         "t.toml:22: key[0].not_before = \"next week\": expected a moment after 1970 (RFC 3339), such as \
          \"2026-07-01T00:00:00Z\"",
+    ),
+    (
+        "[[service]]",
+        "successor = 2\n[[service]]",
+        "t.toml:22: key[0].successor = 2: no such key; there are \"1\"",
+    ),
+    (
+        "[[service]]",
+        "successor = 1\n[[service]]",
+        "t.toml:22: key[0].successor = 1: expected another key than this one",
     ),
     (
         "[[service]]",

@@ -192,6 +192,9 @@ pub struct Key {
     pub not_after_s: u64,
     /// Bits of a sender's address that its derived key depends on.
     pub source_prefix_len: u8,
+    /// The key that takes over from this one: an instance whose reports must be under this one is believed under that
+    /// one too, while it is in force.
+    pub successor: Option<KeyId>,
 }
 
 /// How an instance is chosen for a new flow of a class.
@@ -347,7 +350,8 @@ pub struct Instance {
     pub prefill_rate_tokens_s: u32,
     /// Sequences it runs at once; beyond, new ones wait.
     pub max_running: u16,
-    /// Key identifier its reports must carry; `None`: unauthenticated reports are believed (from inside ports only).
+    /// Key that its reports must be under, or under that one's [`Key::successor`]; `None`: unauthenticated reports are
+    /// believed (from inside ports only).
     pub report_key: Option<KeyId>,
 }
 

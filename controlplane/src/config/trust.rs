@@ -52,14 +52,7 @@ impl Trust {
 
     /// The key identifier of the key's value, if there is such an entry of the ring.
     pub(crate) fn key_id(&self, section: &Section<'_>, key: &'static str) -> Option<KeyId> {
-        let id = KeyId(section.optional(key, &int(1..=u16::MAX))?);
-        if self.keys.iter().any(|entry| entry.id == id) {
-            return Some(id);
-        }
-        let known: Vec<_> = self.keys.iter().map(|k| k.id.0.to_string()).collect();
-        let known = listed(known.iter().map(String::as_str));
-        section.blame(key, Fault::UnknownName { what: "key", known });
-        None
+        entry_of(&self.keys, section, key)
     }
 }
 
@@ -140,11 +133,33 @@ fn keys(root: &Section<'_>, classes: &Classes, directory: &Path) -> Vec<Key> {
             not_before_s,
             not_after_s,
             source_prefix_len: section.or("source_prefix_len", &int(0..=128), 128),
+            successor: section.optional("successor", &int(1..=u16::MAX)).map(KeyId),
             id: KeyId(id?),
             master: master?,
         })
     });
-    keys.collect()
+    let keys: Vec<Key> = keys.collect();
+    for section in root.sections("key") {
+        let successor = entry_of(&keys, &section, "successor");
+        if successor.is_some() && successor == section.optional("id", &int(1..=u16::MAX)).map(KeyId)
+        {
+            let expected = "another key than this one".to_owned();
+            section.blame("successor", Fault::Expected { expected });
+        }
+    }
+    keys
+}
+
+/// The identifier that is the value of `key`, if there is such an entry of the ring.
+fn entry_of(ring: &[Key], section: &Section<'_>, key: &'static str) -> Option<KeyId> {
+    let id = KeyId(section.optional(key, &int(1..=u16::MAX))?);
+    if ring.iter().any(|entry| entry.id == id) {
+        return Some(id);
+    }
+    let known: Vec<_> = ring.iter().map(|k| k.id.0.to_string()).collect();
+    let known = listed(known.iter().map(String::as_str));
+    section.blame(key, Fault::UnknownName { what: "key", known });
+    None
 }
 
 fn algorithm() -> Kind<MacAlgorithm> {

@@ -89,16 +89,21 @@ impl Path<'_> {
         MetadataNote::ReportApplied
     }
 
-    /// Whether the report is under the key that its instance must use.
+    /// Whether the report is under the key that its instance must use: "an instance that has a key is believed only under
+    /// it".
     fn is_authentic(&mut self, slot: Slot, view: &ReportView<'_>) -> bool {
         let Some(Some(instance)) = self.aft.instances.get(slot.index()) else {
             return false;
         };
-        if instance.report_key.is_none() {
+        let Some(own) = instance.report_key else {
             return view.key_id() == KeyId::NONE;
+        };
+        // During a rotation the instance may be on its key's successor already. Any other entry of the ring may be known
+        // to those whom this instance's key was to keep out.
+        let successor = || self.config.key(own).and_then(|key| key.successor);
+        if view.key_id() != own && Some(view.key_id()) != successor() {
+            return false;
         }
-        // During a rotation the instance may be on the ring's next entry already, or on the previous one still. Each
-        // derives another key for it, and whoever has one of them is the instance.
         let Ok(key) = valid_key(self.config, view.key_id(), self.now.unix_s()) else {
             return false;
         };

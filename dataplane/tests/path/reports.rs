@@ -1,17 +1,18 @@
 //! Reports: whose are believed, in what order, and how soon they count.
 
 use afr_dataplane::aft::ReportOrder;
-use afr_dataplane::config::PolicyKind;
+use afr_dataplane::config::{Key, PolicyKind};
 use afr_dataplane::id::{Incarnation, Slot};
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
-use afr_wire::{EventOp, InstanceId, KeyId, Report};
+use afr_wire::{EventOp, InstanceId, KeyId, MacAlgorithm, Report};
 
 use crate::support::metadata::{
     events, prefix, report, request, sampled_at, told, told_as, with_prefixes,
 };
 use crate::support::packet::{Ext, Packet, Upper};
 use crate::support::setup::{
-    CHAT, EDGE, FABRIC, KEY, OLD_KEY, Setup, UNIX_S, WILD, instance, service, tunnel_source,
+    CHAT, EDGE, FABRIC, KEY, OLD_KEY, REPORT_KEY, Setup, UNIX_S, WILD, instance, key, service,
+    tunnel_source,
 };
 use crate::support::world::{Outcome, World, report_datagram, syn};
 
@@ -103,7 +104,8 @@ fn who_is_believed() {
         ..report(n, 1)
     };
     is(&says(&mut world, &bare(1)), MetadataNote::ReportMacInvalid);
-    for key_id in [KeyId(99), OLD_KEY] {
+    // `KEY` is in force, and not its key.
+    for key_id in [KeyId(99), OLD_KEY, KEY] {
         let other = Report {
             key_id,
             ..report(1, 1)
@@ -131,6 +133,47 @@ fn who_is_believed() {
     is(&outcome, MetadataNote::ReportMacInvalid);
     world.settle();
     assert_eq!(world.aft().order[0], ReportOrder::default());
+}
+
+#[test]
+fn a_rotation_of_keys() {
+    const NEXT: KeyId = KeyId(21);
+    const AFTER_NEXT: KeyId = KeyId(22);
+    let ring = |world: &mut World, end_of_own_s: u64, start_of_next_s: u64| {
+        world.reload(|setup| {
+            let keys = &mut setup.config.keys;
+            let own = keys.iter_mut().find(|key| key.id == REPORT_KEY).unwrap();
+            own.successor = Some(NEXT);
+            own.not_after_s = end_of_own_s;
+            keys.push(Key {
+                not_before_s: start_of_next_s,
+                successor: Some(AFTER_NEXT),
+                ..key(NEXT, MacAlgorithm::AesCmac)
+            });
+            keys.push(key(AFTER_NEXT, MacAlgorithm::AesCmac));
+        });
+    };
+    let under = |key_id, seq| Report {
+        key_id,
+        ..report(1, seq)
+    };
+    let (applied, invalid) = (MetadataNote::ReportApplied, MetadataNote::ReportMacInvalid);
+    let now_s = u64::from(UNIX_S);
+    let mut world = world();
+    is(&says(&mut world, &under(NEXT, 1)), invalid);
+    // Before the next one's time.
+    ring(&mut world, u64::MAX, now_s + 1);
+    is(&says(&mut world, &under(NEXT, 1)), invalid);
+    is(&says(&mut world, &under(REPORT_KEY, 1)), applied);
+    // Both are in force.
+    ring(&mut world, u64::MAX, now_s);
+    is(&says(&mut world, &under(NEXT, 2)), applied);
+    is(&says(&mut world, &under(REPORT_KEY, 3)), applied);
+    is(&says(&mut world, &under(AFTER_NEXT, 4)), invalid);
+    // The former one's time is over.
+    ring(&mut world, now_s, 0);
+    is(&says(&mut world, &under(REPORT_KEY, 4)), invalid);
+    is(&says(&mut world, &under(NEXT, 4)), applied);
 }
 
 #[test]

@@ -216,6 +216,7 @@ pub(crate) fn key(id: KeyId, algorithm: MacAlgorithm) -> Key {
         not_before_s: 0,
         not_after_s: u64::MAX,
         source_prefix_len: 128,
+        successor: None,
     }
 }
 
