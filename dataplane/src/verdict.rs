@@ -139,6 +139,7 @@ reasons! {
         FlowEvicted => "flow_evicted", "A flow evicted for a new one.";
         FlowExpired => "flow_expired", "A flow that aged out.";
         FlowCreated => "flow_created", "A flow pinned.";
+        ResetImplausible => "reset_implausible", "A RST of a client whose sequence number is far from what the client has sent: forwarded, and the flow goes on.";
         ResetSent => "reset_sent", "A TCP RST originated.";
         IcmpSent => "icmp_sent", "An ICMPv6 error originated.";
         ErrorSuppressed => "error_suppressed", "A RST or ICMPv6 error not sent, or not handed to other workers, for its rate limit.";

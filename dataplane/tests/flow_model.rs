@@ -382,6 +382,24 @@ fn entries_keep_their_parts_apart() {
         (FlowState::Opening, ClassIx(3))
     );
     assert_eq!(entry.key(), key(4));
+
+    // What is charged and how far the client is share a place, and are not taken for each other.
+    entry.note_sent(100);
+    assert!(entry.is_plausible(100) && !entry.is_plausible(1 << 30));
+    assert_eq!(entry.opening_tokens(), 0);
+    assert_eq!(entry.take_opening(), 0);
+    assert!(!entry.is_plausible(1 << 30), "no charge was taken");
+    assert_eq!(entry.charge_opening(7, 1), 0);
+    entry.note_sent(100);
+    assert_eq!(entry.opening_tokens(), 7);
+    assert!(
+        entry.is_plausible(1 << 30),
+        "nothing is known while a charge is open"
+    );
+    assert_eq!(entry.take_opening(), 7);
+    assert_eq!(entry.opening_tokens(), 0);
+    entry.note_sent(1 << 30);
+    assert!(entry.is_plausible(1 << 30) && !entry.is_plausible(100));
 }
 
 #[test]

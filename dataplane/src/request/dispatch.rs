@@ -382,6 +382,11 @@ impl Path<'_> {
                 self.commit_at_once(placement);
             }
         }
+        if let Upper::Tcp { flags, payload, .. } = item.parsed.upper {
+            let seq = be32(buf.data(), item.parsed.l4 as usize + 4);
+            let len = u32::from(payload) + u32::from(flags & flag::SYN != 0);
+            entry.note_sent(seq.wrapping_add(len));
+        }
         if let Some(found) = item.parsed.request {
             let print = self.own.fingerprint.of(found.of(buf.data()));
             entry.fingerprint = Fingerprint::mark(print, usable);

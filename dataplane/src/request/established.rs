@@ -127,10 +127,21 @@ impl Path<'_> {
         }
         let state = entry.state();
         if flags & flag::RST != 0 {
+            // Anybody can send one. The instance looks at its window (RFC 5961 §3.2); here it must not shorten the flow's
+            // life where it is nowhere near to what the client has sent.
+            if !entry.is_plausible(be32(buf.data(), item.parsed.l4 as usize + 4)) {
+                self.note(MetadataNote::ResetImplausible);
+                return;
+            }
             entry.set_state(FlowState::Reset);
-        } else if flags & flag::FIN != 0 && state != FlowState::Reset {
+        } else if entry.death_told() {
+            // The AFR has reset it: nothing brings it back.
+        } else if flags & flag::FIN != 0 {
             entry.set_state(FlowState::ClientClosing);
-        } else if state == FlowState::Opening && payload != 0 {
+        } else if (state == FlowState::Opening && payload != 0)
+            || (state == FlowState::Reset && flags & flag::ACK != 0)
+        {
+            // Who has reset a connection sends nothing more on it: that RST was not the client's.
             entry.set_state(FlowState::Established);
         }
         if entry.opening_tokens() != 0 && (payload != 0 || flags & flag::RST != 0) {
@@ -145,6 +156,10 @@ impl Path<'_> {
                     self.shared.inflight.release(slot, tokens);
                 }
             }
+        }
+        if payload != 0 && flags & flag::RST == 0 {
+            let seq = be32(buf.data(), item.parsed.l4 as usize + 4);
+            entry.note_sent(seq.wrapping_add(u32::from(payload)));
         }
     }
 

@@ -9,7 +9,7 @@ use afr_dataplane::verdict::{DispatchReason, DropReason, MetadataNote};
 use afr_wire::{Request, RequestFlags};
 
 use crate::support::metadata::{report, request, told, with_prefixes};
-use crate::support::packet::{ACK, FIN, RST, SYN};
+use crate::support::packet::{ACK, FIN, Packet, RST, SYN};
 use crate::support::setup::{
     CHAT, CHAT_IX, CODE, CODE_IX, EDGE, EMPTY, FABRIC, Setup, UNIX_S, instance, service,
 };
@@ -81,6 +81,98 @@ fn a_syn_reopens_what_is_closing_or_idle() {
         assert_eq!(again.noted(MetadataNote::FlowCreated), 1, "{name}");
         assert_eq!(again.noted(MetadataNote::FlowEvicted), 0, "{name}");
         assert_eq!(world.flows().len(), 1);
+    }
+}
+
+/// A RST in the client's name.
+fn reset(port: u16, seq: u32) -> Packet {
+    ack(port, service(CHAT), 0).tcp(|tcp| (*tcp.flags, *tcp.seq) = (RST, seq))
+}
+
+fn state(world: &World) -> FlowState {
+    world.flows()[0].state()
+}
+
+#[test]
+fn a_reset_that_is_nowhere_near_the_client_closes_nothing() {
+    let chat = service(CHAT);
+    // A request of `data` has sent 31 bytes from 1,001 on.
+    let next = 1_032;
+    for (seq, closes) in [
+        (next, true),
+        (next + 0xF_FFFF, true),
+        (next.wrapping_sub(0x10_0000), true),
+        (next + 0x10_0000, false),
+        (next.wrapping_sub(0x10_0001), false),
+        (next + 0x8000_0000, false),
+    ] {
+        let mut world = world();
+        world
+            .send(EDGE, &syn(1, chat).asking(&request()))
+            .forwarded();
+        world.send(EDGE, &data(1, chat, 7)).forwarded();
+        let outcome = world.send(EDGE, &reset(1, seq));
+        // What the instance makes of it is its affair.
+        outcome.forwarded();
+        assert_eq!(state(&world) == FlowState::Reset, closes, "{seq:#x}");
+        let noted = outcome.noted(MetadataNote::ResetImplausible);
+        assert_eq!(noted, u64::from(!closes), "{seq:#x}");
+        // A client that waits for its first token is silent for longer than a closing flow lives.
+        world.pass(15_000);
+        assert_eq!(world.flows().is_empty(), closes, "{seq:#x}");
+    }
+}
+
+#[test]
+fn forged_payload_does_not_make_a_forged_reset_plausible() {
+    let chat = service(CHAT);
+    let mut world = world();
+    world.send(EDGE, &syn(1, chat)).forwarded();
+    world.send(EDGE, &data(1, chat, 7)).forwarded();
+    let far = 1_032 + 0x4000_0000;
+    world
+        .send(EDGE, &data(1, chat, 7).tcp(|tcp| *tcp.seq = far))
+        .forwarded();
+    world.send(EDGE, &reset(1, far + 31)).forwarded();
+    assert_eq!(state(&world), FlowState::Established);
+    // The client's own goes on counting, a retransmission is not taken for progress back, and its RST is heeded.
+    for seq in [1_032, 600_000, 1_200_000, 1_032] {
+        world
+            .send(EDGE, &data(1, chat, 7).tcp(|tcp| *tcp.seq = seq))
+            .forwarded();
+    }
+    world.send(EDGE, &reset(1, 1_032)).forwarded();
+    assert_eq!(state(&world), FlowState::Established);
+    world.send(EDGE, &reset(1, 1_200_031)).forwarded();
+    assert_eq!(state(&world), FlowState::Reset);
+}
+
+#[test]
+fn a_client_that_goes_on_takes_a_reset_back() {
+    let chat = service(CHAT);
+    for (what, segment) in [
+        ("payload", data(1, chat, 9)),
+        ("an acknowledgement", ack(1, chat, 9)),
+    ] {
+        let mut world = world();
+        let chosen = world.send(EDGE, &syn(1, chat)).forwarded().instance();
+        world.send(EDGE, &data(1, chat, 7)).forwarded();
+        // One that happens to be plausible.
+        world.send(EDGE, &reset(1, 1_032)).forwarded();
+        assert_eq!(state(&world), FlowState::Reset);
+        world.pass(9_000);
+        let outcome = world.send(EDGE, &segment);
+        assert_eq!(outcome.forwarded().instance(), chosen, "{what}");
+        assert_eq!(state(&world), FlowState::Established, "{what}");
+        world.pass(60_000);
+        // It lives as long as any, and its client hears of a death like any.
+        assert_eq!(world.flows().len(), 1, "{what}");
+        world.mark(chosen, LiveState::Down);
+        let told = world.pass(50);
+        assert_eq!(told.noted(MetadataNote::ResetSent), 1, "{what}");
+        // That one is the AFR's own, and nothing takes it back.
+        world.send(EDGE, &segment);
+        assert_eq!(state(&world), FlowState::Reset, "{what}");
     }
 }
 
