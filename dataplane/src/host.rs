@@ -2,7 +2,8 @@
 //! ICMPv6 errors about packets it encapsulated or replies it forwarded.
 //!
 //! Exits: punted, with the answer in the same buffer; handed to the punt port; [`DropReason::PuntUnavailable`],
-//! [`DropReason::IcmpUnmatched`], [`DropReason::MetadataOutside`] for report datagrams from outside.
+//! [`DropReason::IcmpUnmatched`], [`DropReason::OptionUnrecognized`], [`DropReason::MetadataOutside`] for report datagrams
+//! from outside.
 
 use afr_wire::Place;
 
@@ -10,7 +11,7 @@ use crate::flow::FlowKey;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, array, be16, byte, upper_layer_checksum};
 use crate::packet::icmp6::{self, kind};
-use crate::packet::parse::{IPV6_LEN, Upper, protocol};
+use crate::packet::parse::{self, IPV6_LEN, ParseError, Upper, protocol};
 use crate::path::{Item, Path, Target};
 use crate::verdict::{DropReason, MetadataNote, PuntReason, Verdict};
 
@@ -20,6 +21,12 @@ const UDP_LEN: usize = 8;
 impl Path<'_> {
     /// Takes a packet to an own address or a group.
     pub(crate) fn at_host<B: PacketBuf>(&mut self, buf: &mut B, item: &Item) -> Verdict {
+        // Groups are many others' too, and most are not the AFR's.
+        if item.target != Target::Group
+            && let Err(error) = parse::destination_options(buf.data(), &item.parsed)
+        {
+            return self.unrecognized(buf, item, error);
+        }
         match item.parsed.upper {
             Upper::Icmp6 {
                 kind: kind::NEIGHBOR_SOLICITATION,
@@ -36,6 +43,24 @@ impl Path<'_> {
                 self.report_datagram(buf, item)
             }
             _ => self.punt(buf, item),
+        }
+    }
+
+    /// Drops a packet to the AFR itself with an option that it may not ignore; where RFC 8200 §4.2 asks for it, with a
+    /// Parameter Problem.
+    #[cold]
+    pub(crate) fn unrecognized<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        item: &Item,
+        error: ParseError,
+    ) -> Verdict {
+        match error.parameter_problem {
+            None => Verdict::Drop(error.reason, None),
+            Some(code) => {
+                let problem = icmp6::Error::parameter_problem(code, error.offset);
+                self.answer_error(buf, item, error.reason, problem)
+            }
         }
     }
 

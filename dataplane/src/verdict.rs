@@ -49,7 +49,7 @@ reasons! {
         HopByHopMisplaced => "hop_by_hop_misplaced", "A Hop-by-Hop header that does not come first (RFC 8200 section 4.1).";
         OptionMalformed => "option_malformed", "An option runs over its header, or padding is not what it may be.";
         OptionsTooMany => "options_too_many", "More options in a header than the limit.";
-        OptionUnrecognized => "option_unrecognized", "An unrecognized Hop-by-Hop option that says to discard (RFC 8200 section 4.2).";
+        OptionUnrecognized => "option_unrecognized", "An unrecognized Hop-by-Hop option, or Destination Option to the AFR itself, that says to discard (RFC 8200 section 4.2).";
         RoutingHeader => "routing_header", "A routing header with segments left that names the AFR but is not an SRH it may process.";
         L4Truncated => "l4_truncated", "The packet ends within its TCP or UDP header.";
         HopLimit => "hop_limit", "The hop limit is exhausted; answered with Time Exceeded.";

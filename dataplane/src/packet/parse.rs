@@ -184,6 +184,9 @@ pub struct Parsed {
     pub foreign: Option<Foreign>,
     /// Where an object of ours is whose version or kind is not known.
     pub unknown: Option<Found>,
+    /// Offset in the frame of the first Destination Option that is not recognized, says so by its type that it matters,
+    /// and is for the destination in the IPv6 header; 0: there is none.
+    pub unrecognized: u16,
 }
 
 impl Parsed {
@@ -205,6 +208,7 @@ impl Parsed {
         report: None,
         foreign: None,
         unknown: None,
+        unrecognized: 0,
     };
 }
 
@@ -317,6 +321,7 @@ pub fn ipv6_into(
     parsed.report = None;
     parsed.foreign = None;
     parsed.unknown = None;
+    parsed.unrecognized = 0;
     let mut walk = Walk {
         packet,
         l3,
@@ -349,7 +354,24 @@ pub fn header_only(frame: &[u8], l3: usize) -> Parsed {
         report: None,
         foreign: None,
         unknown: None,
+        unrecognized: 0,
     }
+}
+
+/// RFC 8200 §4.2 for who is the destination of the packet that `parsed` describes: its options are recognized or may be
+/// skipped.
+///
+/// # Errors
+///
+/// [`DropReason::OptionUnrecognized`], and what is to be said of it.
+#[inline]
+pub fn destination_options(frame: &[u8], parsed: &Parsed) -> Result<(), ParseError> {
+    if parsed.unrecognized == 0 {
+        return Ok(());
+    }
+    let at = parsed.unrecognized as usize;
+    let action = Action::of(byte(frame, at));
+    unrecognized(action, at - parsed.l3 as usize, parsed.destination)
 }
 
 struct Walk<'a> {
@@ -494,6 +516,12 @@ impl Walk<'_> {
                 self.object(data, option.data.len(), start, announced, carrier)?;
             } else if header == protocol::HOP_BY_HOP {
                 unrecognized(option.action(), data - 2, self.parsed.destination)?;
+            } else if option.action() != Action::Skip
+                && self.parsed.unrecognized == 0
+                && self.parsed.routing.is_none_or(|r| r.segments_left == 0)
+            {
+                // Behind a routing header with segments left they are the final destination's affair (RFC 8200 §4.1).
+                self.parsed.unrecognized = (self.l3 + data - 2) as u16;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! Decapsulation is no open door: only from inside ports, from a registered instance, with an inner source among the
 //! service addresses. Exits: routed onward, or [`DropReason::DecapOutside`], [`DropReason::DecapSource`],
 //! [`DropReason::DecapInner`], [`DropReason::DecapMalformed`], [`DropReason::DecapCongestion`],
-//! [`DropReason::RoutingHeader`].
+//! [`DropReason::OptionUnrecognized`], [`DropReason::RoutingHeader`].
 
 use afr_wire::Place;
 
@@ -21,6 +21,9 @@ impl Path<'_> {
     pub(crate) fn at_sid<B: PacketBuf>(&mut self, buf: &mut B, item: &mut Item) -> Verdict {
         if !self.is_inside(item.port) {
             return Verdict::Drop(DropReason::DecapOutside, None);
+        }
+        if let Err(error) = parse::destination_options(buf.data(), &item.parsed) {
+            return self.unrecognized(buf, item, error);
         }
         if let Some(found) = item.parsed.report
             && self.is_instance(item.parsed.source)

@@ -6,12 +6,12 @@ use afr_dataplane::id::PortIx;
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
 
 use crate::support::metadata::{request, signed};
-use crate::support::packet::{Packet, Upper};
+use crate::support::packet::{Ext, Packet, Upper};
 use crate::support::setup::{
     AFR, AFR_LINK_LOCAL, CHAT, CLIENT, EDGE, EDGE_ROUTER, FABRIC, SID, Setup, WILD, instance_mac,
     ip, mac, service, sid, tunnel_source,
 };
-use crate::support::world::{World, reply, report_datagram, syn};
+use crate::support::world::{Outcome, World, reply, report_datagram, syn, tunnelled_reply};
 
 fn world() -> World {
     World::new(Setup::new(2))
@@ -110,6 +110,71 @@ fn solicitations_that_are_not_valid() {
     let direct = solicitation(service(CHAT), asker, service(CHAT));
     let outcome = world.send(FABRIC, &direct);
     outcome.dropped(DropReason::PuntUnavailable);
+}
+
+/// Destination Options with one of this type behind a PadN; its type is byte 6 of the header.
+fn odd(kind: u8) -> Ext {
+    Ext::destination(&[1, 2, 0, 0, kind, 2, 0xAB, 0xCD])
+}
+
+#[test]
+fn options_that_the_afr_does_not_know() {
+    type Way = (PortIx, Packet, fn(&Outcome));
+    let ways: [Way; 2] = [
+        (EDGE, ping(AFR), |outcome| {
+            outcome.punted(PuntReason::Echo);
+        }),
+        (FABRIC, tunnelled_reply(1, 9, service(CHAT)), |outcome| {
+            outcome.forwarded();
+        }),
+    ];
+    for (port, packet, is_taken) in ways {
+        let mut world = world();
+        is_taken(&world.send(port, &packet.clone().with(odd(0x1D))));
+        let outcome = world.send(port, &packet.clone().with(odd(0x5D)));
+        outcome.dropped(DropReason::OptionUnrecognized);
+        for kind in [0x9D, 0xDD] {
+            let packet = packet.clone().with(odd(kind));
+            let outcome = world.send(port, &packet);
+            let sent = outcome.refused(DropReason::OptionUnrecognized);
+            let told = sent.ip();
+            assert_eq!((sent.port, told.destination), (port, packet.source));
+            let icmp = told.icmp();
+            assert_eq!((icmp.kind, icmp.code, icmp.parameter), (4, 2, 46));
+            assert_eq!(icmp.body, packet.ip_bytes());
+        }
+    }
+    // Nobody outside learns of a SID.
+    let mut world = world();
+    let outside = tunnelled_reply(1, 9, service(CHAT))
+        .by(EDGE)
+        .with(odd(0x9D));
+    world.send(EDGE, &outside).dropped(DropReason::DecapOutside);
+    // Inside of what is decapsulated it is the next destination's affair, unless that is the AFR as well.
+    let inner = reply(9, service(CHAT)).with(odd(0xDD));
+    let outcome = world.send(FABRIC, &inner.tunnelled(tunnel_source(1), SID));
+    outcome.forwarded();
+    // Groups are others' too.
+    let group = solicitation(AFR, ip("fe80::1234"), group_of(AFR)).with(odd(0xDD));
+    let outcome = world.send(FABRIC, &group);
+    assert_eq!(outcome.drops, []);
+}
+
+#[test]
+fn options_before_and_behind_a_routing_header() {
+    let mut world = world();
+    let segments = Ext::Srh(1, vec![CLIENT, SID], vec![]);
+    let to_sid = |headers: &[Ext]| {
+        let mut packet = reply(9, service(CHAT));
+        packet.destination = SID;
+        headers.iter().cloned().fold(packet, Packet::with)
+    };
+    // Those before are for every destination on the way, those behind for the last.
+    let behind = to_sid(&[segments.clone(), odd(0xDD)]);
+    world.send(FABRIC, &behind).forwarded();
+    let before = to_sid(&[odd(0xDD), segments]);
+    let outcome = world.send(FABRIC, &before);
+    outcome.refused(DropReason::OptionUnrecognized);
 }
 
 fn ping(to: Ipv6Addr) -> Packet {
