@@ -80,7 +80,8 @@ pub enum WorkerCommand {
         cursor: u32,
         /// How many at the most.
         limit: u32,
-        /// Where they go; must have room for `limit` + 1.
+        /// Where they go; must have room for `limit` + 1. Who asks keeps a handle until the worker has dropped this one
+        /// (the count of handles tells), or has ended: a worker frees nothing.
         reply: Arc<ArrayQueue<FlowScan>>,
     },
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::core::Operation;
 use super::error::ApiError;
-use super::flows::Scanner;
 use super::platform::Site;
 use super::protocol::{Request, Response, VERSION};
 use super::view::{StateChangeView, VersionView};
@@ -21,15 +20,13 @@ pub trait Backend: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct LocalBackend {
     site: Arc<Site>,
-    scanner: Scanner,
 }
 
 impl LocalBackend {
     /// A backend over `site`.
     #[must_use]
-    pub fn new(site: Arc<Site>) -> Self {
-        let scanner = Scanner::new(site.shared.commands.len());
-        Self { site, scanner }
+    pub const fn new(site: Arc<Site>) -> Self {
+        Self { site }
     }
 
     async fn operate(&self, given: String, operation: Operation) -> Result<Response, ApiError> {
@@ -64,7 +61,7 @@ impl Backend for LocalBackend {
             Request::ShowPorts => Response::Ports(show::ports(site).await?),
             Request::ShowWorkers => Response::Workers(show::workers(site).await?),
             Request::ShowInstances => Response::Instances(show::instances(site).await?),
-            Request::ShowFlows(filter) => Response::Flows(self.scanner.flows(site, filter).await?),
+            Request::ShowFlows(filter) => Response::Flows(site.scanner.flows(site, filter).await?),
             Request::ShowClasses => Response::Classes(show::classes(site).await?),
             Request::ShowCounters(filter) => {
                 Response::Counters(show::counters(site, filter).await?)

@@ -29,7 +29,8 @@ const POLL: Duration = Duration::from_millis(1);
 
 /// Asks workers for flows, for one request at a time.
 ///
-/// The queues that workers answer into are taken once and kept: a worker that drops its handle of one never frees it.
+/// The queues that workers answer into are taken once and kept, whatever becomes of those who ask: a worker that drops its
+/// handle of one never frees it. That holds for as long as this is kept, so it is until the workers have ended.
 #[derive(Debug)]
 pub(super) struct Scanner {
     replies: Mutex<Vec<Arc<ArrayQueue<FlowScan>>>>,

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::core::CoreHandle;
 use super::error::ApiError;
+use super::flows::Scanner;
 use super::view::{DeviceCounters, ReloadView};
 use crate::config;
 
@@ -60,7 +61,8 @@ pub struct PortStatus {
     pub counters: Option<DeviceCounters>,
 }
 
-/// All that the API and the metrics are made from.
+/// All that the API and the metrics are made from. To be kept until the workers have ended: what they answer into is kept
+/// by it, so that none of them frees anything.
 #[derive(Debug)]
 pub struct Site {
     /// The control core.
@@ -69,6 +71,8 @@ pub struct Site {
     pub shared: Arc<Shared>,
     /// What the process runs on.
     pub platform: Platform,
+    /// Asks workers for their flows. Here, because it must outlive them.
+    pub(super) scanner: Scanner,
     config_path: PathBuf,
     /// One reload at a time.
     reloading: Mutex<()>,
@@ -87,6 +91,7 @@ impl Site {
     ) -> Self {
         Self {
             core,
+            scanner: Scanner::new(shared.commands.len()),
             shared,
             platform,
             config_path,

@@ -151,6 +151,8 @@ fn run(file: &Path, mut loaded: Loaded) -> anyhow::Result<()> {
     runtime.shutdown_timeout(PARTING);
     let core = core_thread.end();
     appliance.stop()?;
+    // What workers answer into is the site's, and they have ended.
+    drop(site);
     core?;
     managed?;
     tracing::info!("stopped");

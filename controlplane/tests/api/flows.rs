@@ -1,8 +1,12 @@
 //! `show flows`: found at every worker, filtered, bounded.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use afr_controlplane::api::protocol::{CounterFilter, FlowFilter};
 use afr_controlplane::api::view::FlowsView;
-use afr_controlplane::api::{Request, Response};
+use afr_controlplane::api::{ApiError, Backend as _, LocalBackend, Request, Response};
+use afr_dataplane::message::WorkerCommand;
 
 use crate::lab::Lab;
 
@@ -78,6 +82,21 @@ async fn a_flow_of_a_former_tenant_names_nobody() {
     let found = flows(&lab, None, None, 10).await;
     assert_eq!(found.flows[0].instance, None);
     assert_eq!(found.flows[0].class, "#9");
+}
+
+#[tokio::test]
+async fn what_a_worker_answers_into_outlives_who_asked() {
+    let lab = Lab::settled().await;
+    lab.workers_stuck.store(true, Ordering::Relaxed);
+    let backend = LocalBackend::new(Arc::clone(&lab.site));
+    let asked = backend.handle(Request::ShowFlows(FlowFilter::default()));
+    assert!(matches!(asked.await, Err(ApiError::WorkerSilent { .. })));
+    drop(backend);
+    // The worker comes to it when nobody waits any more.
+    let Some(WorkerCommand::ScanFlows { reply, .. }) = lab.shared.commands[0].pop() else {
+        panic!("no command");
+    };
+    assert!(Arc::strong_count(&reply) > 1, "the worker would free it");
 }
 
 #[tokio::test]
