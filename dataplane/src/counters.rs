@@ -56,13 +56,15 @@ pub enum Figure {
     RingPushed,
     /// Packets handed over by other workers.
     Handed,
+    /// Of the packets forwarded or dropped, those that took the fast path.
+    FastPath,
 }
 
 const DROP_AT: usize = 5 * MAX_PORTS;
 const PUNT_AT: usize = DROP_AT + DropReason::COUNT;
 const NOTE_AT: usize = PUNT_AT + PuntReason::COUNT;
 const PLAIN_AT: usize = NOTE_AT + MetadataNote::COUNT;
-const FIGURES: usize = PLAIN_AT + 13;
+const FIGURES: usize = PLAIN_AT + 14;
 
 impl Figure {
     #[inline]
@@ -89,6 +91,7 @@ impl Figure {
             Self::Epoch => PLAIN_AT + 10,
             Self::RingPushed => PLAIN_AT + 11,
             Self::Handed => PLAIN_AT + 12,
+            Self::FastPath => PLAIN_AT + 13,
         }
     }
 }

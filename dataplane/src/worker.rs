@@ -44,6 +44,8 @@ pub struct Worker<P: PacketPool> {
     seen: Seen,
     scan: Option<FlowScanJob>,
     plan: Plan,
+    /// Whether there is a fast path.
+    fast: bool,
     /// Packets of the burst in work, between the stages.
     items: Box<[Item; BURST]>,
     /// The same of those that the fast path may be for.
@@ -135,9 +137,15 @@ impl<P: PacketPool> Worker<P> {
             },
             scan: None,
             plan: Plan::new(&config),
+            fast: true,
             items: Box::new([Item::NOTHING; BURST]),
             quick: Box::new([Quick::NOTHING; BURST]),
         }
+    }
+
+    /// From now on every packet goes through every stage. For tests and benches that hold the fast path against the whole.
+    pub fn forgo_fast_path(&mut self) {
+        self.fast = false;
     }
 
     /// The worker's counts so far.
@@ -224,7 +232,7 @@ impl<P: PacketPool> Worker<P> {
         let quick = &mut *self.quick;
         for (packet, quick) in packets.iter().zip(&mut *quick) {
             quick.kind = Kind::Whole;
-            if packet.is_contiguous() {
+            if self.fast && packet.is_contiguous() {
                 let own = &*path.own;
                 let frame = packet.data();
                 path.plan
@@ -249,6 +257,7 @@ impl<P: PacketPool> Worker<P> {
             }
             if quick.kind == Kind::Request {
                 if path.fast_refusal(&packet, quick) {
+                    path.own.counters.count(Figure::FastPath);
                     let refused = Verdict::Drop(DropReason::MacInvalid, None);
                     path.dispose(refused, packet, egress);
                     continue;

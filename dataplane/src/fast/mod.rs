@@ -35,6 +35,7 @@ impl Tally {
     pub(crate) fn enter(self, counters: &mut LocalCounters) {
         counters.add(Figure::ForwardedRequest, self.requests);
         counters.add(Figure::ForwardedReply, self.replies);
+        counters.add(Figure::FastPath, self.requests + self.replies);
         counters.add(Figure::Note(MetadataNote::RequestUnchanged), self.unchanged);
         counters.add(Figure::Note(MetadataNote::ReportSame), self.same);
     }

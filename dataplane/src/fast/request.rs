@@ -8,7 +8,7 @@ use crate::aft::PathKind;
 use crate::flow::{FlowState, Pin};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
-use crate::packet::bytes::address;
+use crate::packet::bytes::{address, be32};
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
 use crate::path::{Fingerprint, Path, Target, is_link_local};
@@ -34,7 +34,7 @@ impl Path<'_> {
         if !entry.is_of(addresses, quick.ports, quick.protocol) || head[21] <= 1 {
             return None;
         }
-        let mut last_ack = None;
+        let (mut last_ack, mut next_seq) = (None, None);
         if quick.protocol == protocol::TCP {
             let l4 = frame.get(quick.l4 as usize..)?;
             let tcp = l4.first_chunk::<20>()?;
@@ -44,7 +44,11 @@ impl Path<'_> {
                 return None;
             }
             if tcp[13] & flag::ACK != 0 {
-                last_ack = Some(u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]));
+                last_ack = Some(be32(tcp, 8));
+            }
+            let payload = l4.len() - header_len;
+            if payload != 0 {
+                next_seq = Some(be32(tcp, 4).wrapping_add(payload as u32));
             }
         }
         let mut unchanged = 0;
@@ -99,6 +103,9 @@ impl Path<'_> {
         entry.touch(self.now.mono_ms());
         if let Some(ack) = last_ack {
             entry.last_ack = ack;
+        }
+        if let Some(next) = next_seq {
+            entry.note_sent(next);
         }
         tally.unchanged += unchanged;
         tally.requests += 1;

@@ -97,7 +97,7 @@ fn state(world: &World) -> FlowState {
 fn a_reset_that_is_nowhere_near_the_client_closes_nothing() {
     let chat = service(CHAT);
     // A request of `data` has sent 31 bytes from 1,001 on.
-    let next = 1_032;
+    let next = 1_032_u32;
     for (seq, closes) in [
         (next, true),
         (next + 0xF_FFFF, true),

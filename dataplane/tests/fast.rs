@@ -1,0 +1,244 @@
+//! The fast path against the whole one: two worlds that differ in nothing but that one has a fast path get the same bursts, and
+//! the same happens in both. Every frame that leaves, every counter and every flow must be equal after every burst.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "failing is what a check is for"
+)]
+
+mod support;
+
+use afr_dataplane::counters::Figure;
+use afr_dataplane::flow::FlowEntry;
+use afr_dataplane::id::PortIx;
+use afr_dataplane::path::{BURST, Burst, Egress};
+use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
+use afr_wire::{Request, RequestFlags};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use support::corpus::corpus;
+use support::hostile::{PORTS, world};
+use support::metadata::{labels, prefix, report, request, with_prefixes};
+use support::pool::Buf;
+use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, ip, service};
+use support::world::{World, ack, data, datagram, syn, tunnelled_reply};
+
+#[derive(Default)]
+struct Exit(Vec<(PortIx, Vec<u8>)>);
+
+impl Egress<Buf> for Exit {
+    fn send(&mut self, port: PortIx, packet: Buf) {
+        use afr_dataplane::packet::PacketBuf as _;
+        self.0.push((port, packet.data().to_vec()));
+    }
+}
+
+/// What came of a burst, and what is known afterwards.
+#[derive(Debug, PartialEq, Eq)]
+struct After {
+    sent: Vec<(PortIx, Vec<u8>)>,
+    counts: Vec<(String, u64)>,
+    flows: Vec<String>,
+}
+
+fn counts(world: &World) -> Vec<(String, u64)> {
+    let drops = DropReason::ALL.iter().map(|r| (r.name(), Figure::Drop(*r)));
+    let punts = PuntReason::ALL.iter().map(|r| (r.name(), Figure::Punt(*r)));
+    let notes = MetadataNote::ALL
+        .iter()
+        .map(|r| (r.name(), Figure::Note(*r)));
+    let plain = [
+        ("forwarded_request", Figure::ForwardedRequest),
+        ("forwarded_reply", Figure::ForwardedReply),
+        ("originated", Figure::Originated),
+        ("prompt_tokens", Figure::PromptTokens),
+        ("affinity_tokens", Figure::AffinityTokens),
+        ("pushed", Figure::RingPushed),
+    ];
+    drops
+        .chain(punts)
+        .chain(notes)
+        .chain(plain)
+        .map(|(name, figure)| (name.to_owned(), world.figure(figure)))
+        .filter(|(_, count)| *count != 0)
+        .collect()
+}
+
+fn shown(flow: &FlowEntry) -> String {
+    format!("{flow:?}")
+}
+
+fn burst(world: &mut World, port: PortIx, frames: &[Vec<u8>]) -> After {
+    let mut packets: Burst<Buf> = frames.iter().map(|f| world.pool.receive(f)).collect();
+    let mut exit = Exit::default();
+    let now = world.now;
+    world.workers[0].begin();
+    world.workers[0].burst(now, port, &mut packets, &mut exit, &mut world.pool);
+    world.workers[0].maintain(now, &mut exit, &mut world.pool);
+    let mut flows: Vec<_> = world.flows().iter().map(shown).collect();
+    flows.sort();
+    After {
+        sent: exit.0,
+        counts: counts(world),
+        flows,
+    }
+}
+
+/// Frames of the kinds that the fast path is for, on few flows, so that they meet again.
+fn frame(kind: u8, n: u16, seq: u32) -> (PortIx, Vec<u8>) {
+    let (flow, other) = (n % 24, u64::from(n / 24 % 3));
+    let source = ip(&format!("2001:db8:c::{:x}", flow % 5 + 1));
+    let asking = Request {
+        session: other,
+        ..request()
+    };
+    let deep = Request {
+        labels: labels(&["tool:search"]),
+        session: 9,
+        ..with_prefixes(&[prefix(2, n % 3), prefix(9, n % 5)])
+    };
+    let anew = Request {
+        flags: RequestFlags::NEW_TASK,
+        ..asking.clone()
+    };
+    let to = [service(CHAT), service(CODE), CODE_EXACT][usize::from(flow % 3)];
+    let packet = match kind % 16 {
+        0 => syn(flow, to).from(source),
+        1 => syn(flow, to).from(source).asking(&asking),
+        2 => ack(flow, to, seq).from(source),
+        3 | 4 => data(flow, to, seq).from(source),
+        5 | 6 => data(flow, to, seq).from(source).asking(&asking),
+        7 => datagram(flow, to).from(source),
+        8 | 9 => datagram(flow, to).from(source).asking(&asking),
+        10 => datagram(flow, to).from(source).asking(&anew),
+        11 => datagram(flow, to).from(source).asking(&deep),
+        12 => data(flow, to, seq)
+            .from(source)
+            .class(0xBB)
+            .hops((n % 3) as u8),
+        13 => {
+            let reply = tunnelled_reply(n % 4 + 1, flow, to);
+            return (FABRIC, reply.frame());
+        }
+        _ => {
+            let instance = n % 4 + 1;
+            let reply = tunnelled_reply(instance, flow, to).reporting(&report(instance, seq % 4));
+            let mut frame = reply.frame();
+            // Most replies are no SYN: the flags of the TCP header that ends the frame, eight bytes of options behind it.
+            let flags = frame.len() - 28 + 13;
+            frame[flags] = [0x10, 0x18, 0x12][usize::from(n % 3)];
+            return (FABRIC, frame);
+        }
+    };
+    (EDGE, packet.frame())
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Event {
+    /// A frame, and a byte of it that is changed.
+    Frame(u8, u16, u32, Option<(u16, u8)>),
+    /// One of the corpus.
+    Sample(u16, Option<(u16, u8)>),
+    /// The burst ends here.
+    End,
+    /// Instances come, go and change.
+    Upheaval(u8),
+    /// What was said so far is in the next generation.
+    Settle,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let change = prop_oneof![
+        6 => Just(None),
+        1 => (0_u16..140, any::<u8>()).prop_map(Some),
+    ];
+    let event = prop_oneof![
+        30 => (any::<u8>(), any::<u16>(), 0_u32..6, change.clone())
+            .prop_map(|(kind, n, seq, change)| Event::Frame(kind, n, seq, change)),
+        3 => (any::<u16>(), change).prop_map(|(n, change)| Event::Sample(n, change)),
+        2 => Just(Event::End),
+        1 => any::<u8>().prop_map(Event::Upheaval),
+        1 => Just(Event::Settle),
+    ];
+    prop::collection::vec(event, 1..400)
+}
+
+fn both(variant: u8, events: &[Event]) -> u64 {
+    let (mut fast, mut whole) = (world(variant), world(variant));
+    whole.workers[0].forgo_fast_path();
+    let samples = corpus();
+    let mut waiting: Vec<Vec<u8>> = Vec::new();
+    let mut at = EDGE;
+    let flush = |worlds: [&mut World; 2], port, waiting: &mut Vec<Vec<u8>>| {
+        let [fast, whole] = worlds;
+        let (one, other) = (burst(fast, port, waiting), burst(whole, port, waiting));
+        assert_eq!(one, other, "after {waiting:02x?}");
+        waiting.clear();
+    };
+    for event in events {
+        let (port, mut frame, change) = match event {
+            Event::Frame(kind, n, seq, change) => {
+                let (port, frame) = frame(*kind, *n, *seq);
+                (port, frame, change)
+            }
+            Event::Sample(n, change) => {
+                let sample = &samples[usize::from(*n) % samples.len()];
+                let port = PORTS[usize::from(n / 256) % PORTS.len()];
+                (port, sample.packet.frame(), change)
+            }
+            Event::End => {
+                flush([&mut fast, &mut whole], at, &mut waiting);
+                continue;
+            }
+            Event::Upheaval(what) => {
+                flush([&mut fast, &mut whole], at, &mut waiting);
+                fast.upheaval(*what);
+                whole.upheaval(*what);
+                continue;
+            }
+            Event::Settle => {
+                flush([&mut fast, &mut whole], at, &mut waiting);
+                fast.settle();
+                whole.settle();
+                continue;
+            }
+        };
+        if let Some((offset, value)) = change
+            && let Some(byte) = frame.get_mut(usize::from(*offset))
+        {
+            *byte ^= value;
+        }
+        if port != at || waiting.len() == BURST {
+            flush([&mut fast, &mut whole], at, &mut waiting);
+            at = port;
+        }
+        waiting.push(frame);
+    }
+    flush([&mut fast, &mut whole], at, &mut waiting);
+    fast.figure(Figure::FastPath)
+}
+
+#[test]
+fn the_fast_path_decides_as_the_whole_path_does() {
+    let config = Config {
+        cases: 160,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    // The same cases in every run: what fails stays to be seen.
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let taken = std::cell::Cell::new(0);
+    TestRunner::new_with_rng(config, rng)
+        .run(&(0_u8..4, events()), |(variant, events)| {
+            taken.set(taken.get() + both(variant, &events));
+            Ok(())
+        })
+        .unwrap();
+    assert!(
+        taken.get() > 4_000,
+        "hardly a packet took it: {}",
+        taken.get()
+    );
+}
