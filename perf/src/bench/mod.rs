@@ -7,6 +7,7 @@
 //! [pcap]: https://doc.dpdk.org/guides/nics/pcap_ring.html
 
 pub mod frames;
+pub mod place;
 pub mod program;
 pub mod report;
 pub mod telemetry;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::frames::{self, Frames};
+use super::place::Place;
 use super::telemetry::Telemetry;
+use crate::lab::Interrupt;
 
 /// A program under measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,25 +45,27 @@ impl Program {
 
 /// Where and on what a program runs.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct Setup<'a> {
+    /// Its directory and huge pages.
+    pub place: &'a Place,
+    /// Whether to stop.
+    pub interrupt: Interrupt,
     /// Capture file of the frames.
     pub pcap: PathBuf,
     /// CPU of the worker.
     pub worker_cpu: u32,
     /// CPU of everything else.
     pub main_cpu: u32,
-    /// Directory for configuration and logs.
-    pub directory: PathBuf,
     /// The `afrd` to run.
     pub afrd: PathBuf,
+    /// The `dpdk-testpmd` to run.
+    pub testpmd: PathBuf,
     /// Instances that share the flows.
     pub instances: usize,
     /// Flow table entries.
     pub flow_capacity: usize,
     /// Frames in the capture file, which the program holds in packet buffers.
     pub frames: usize,
-    /// Whether huge pages are there.
-    pub huge_pages: bool,
     /// How long rates are taken over, after a second of warming up.
     pub window: Duration,
 }
@@ -77,15 +81,15 @@ impl Drop for Running {
     }
 }
 
-impl Setup {
+impl Setup<'_> {
     /// Runs `program` and returns the packets a second that it transmitted.
     ///
     /// # Errors
     ///
     /// It does not start, or it loses more than one packet in a thousand.
     pub fn measure(&self, program: Program, round: usize) -> anyhow::Result<f64> {
-        let prefix = format!("afrbench-{}-{}-{round}", std::process::id(), program.name());
-        let log = self.directory.join(format!("{prefix}.log"));
+        let prefix = format!("{}-{}-{round}", self.place.tag(), program.name());
+        let log = self.place.directory().join(format!("{prefix}.log"));
         let mut command = match program {
             Program::Afr => self.afrd(&prefix)?,
             Program::Io => self.testpmd(&prefix, "io"),
@@ -99,6 +103,7 @@ impl Setup {
             .stderr(file)
             .spawn()
             .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        self.place.note_program(child.id())?;
         let running = Running(child);
         let measured = Telemetry::connect(&prefix, Duration::from_secs(30)).and_then(|mut told| {
             let mut waited = 0;
@@ -107,10 +112,13 @@ impl Setup {
                     bail!("it transmits nothing");
                 }
                 waited += 1;
+                if self.interrupt.is_raised() {
+                    bail!("interrupted");
+                }
                 std::thread::sleep(Duration::from_millis(50));
             }
-            told.rate(0, Duration::from_secs(1))?;
-            told.rate(0, self.window)
+            told.rate(0, Duration::from_secs(1), &self.interrupt)?;
+            told.rate(0, self.window, &self.interrupt)
         });
         drop(running);
         let _ = fs::remove_dir_all(format!("/var/run/dpdk/{prefix}"));
@@ -142,14 +150,19 @@ impl Setup {
 
     fn eal(&self, prefix: &str) -> Vec<String> {
         let mut args = vec!["--no-pci".to_owned(), format!("--file-prefix={prefix}")];
-        if !self.huge_pages {
-            args.extend(["--no-huge".to_owned(), "-m".to_owned(), "2048".to_owned()]);
+        match self.place.huge_dir() {
+            Some(directory) => args.extend([
+                format!("--huge-dir={}", directory.display()),
+                // What is killed leaves no file there that keeps its pages.
+                "--huge-unlink=always".to_owned(),
+            ]),
+            None => args.extend(["--no-huge".to_owned(), "-m".to_owned(), "2048".to_owned()]),
         }
         args
     }
 
     fn testpmd(&self, prefix: &str, mode: &str) -> Command {
-        let mut command = Command::new("dpdk-testpmd");
+        let mut command = Command::new(&self.testpmd);
         command
             .args(["-l", &format!("{},{}", self.main_cpu, self.worker_cpu)])
             .args(self.eal(prefix))
@@ -161,7 +174,7 @@ impl Setup {
     }
 
     fn afrd(&self, prefix: &str) -> anyhow::Result<Command> {
-        let path = self.directory.join("afrd.toml");
+        let path = self.place.directory().join("afrd.toml");
         fs::write(&path, self.configuration(prefix))?;
         let mut command = Command::new(&self.afrd);
         command.arg("--config").arg(path);
@@ -170,10 +183,14 @@ impl Setup {
 
     fn configuration(&self, prefix: &str) -> String {
         let secret: String = frames::MASTER.iter().map(|b| format!("{b:02x}")).collect();
+        let huge_dir = self.place.huge_dir();
+        let huge_dir = huge_dir.map_or(String::new(), |directory| {
+            format!(", \"--huge-dir={}\"", directory.display())
+        });
         let mut text = format!(
             r#"
 [eal]
-args = ["--no-pci", "--file-prefix={prefix}"]
+args = ["--no-pci", "--file-prefix={prefix}"{huge_dir}]
 huge_pages = "{huge_pages}"
 mbufs = {mbufs}
 mbuf_bytes = 2048
@@ -232,7 +249,11 @@ socket = "{directory}/afrd.sock"
 [log]
 level = "warn"
 "#,
-            huge_pages = if self.huge_pages { "require" } else { "off" },
+            huge_pages = if huge_dir.is_empty() {
+                "off"
+            } else {
+                "require"
+            },
             mbufs = self.mbufs(),
             cluster = frames::CLUSTER.0,
             worker = self.worker_cpu,
@@ -244,7 +265,7 @@ level = "warn"
             class = frames::CLASS.0,
             capacity = self.flow_capacity,
             sessions = self.frames.next_power_of_two().clamp(65_536, 1 << 22),
-            directory = self.directory.display(),
+            directory = self.place.directory().display(),
         );
         for n in 1..=self.instances {
             // Writing to a String cannot fail.
@@ -280,4 +301,21 @@ pub fn write_frames(frames: &Frames, path: &Path) -> anyhow::Result<()> {
     frames.write_pcap(&mut file)?;
     std::io::Write::flush(&mut file)?;
     Ok(())
+}
+
+/// Where `dpdk-testpmd` is.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn find_testpmd() -> anyhow::Result<PathBuf> {
+    const NAME: &str = "dpdk-testpmd";
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/bin", "/usr/local/bin"].map(PathBuf::from))
+        .map(|directory| directory.join(NAME))
+        .find(|file| file.is_file())
+        .with_context(|| {
+            format!("no {NAME} on PATH, in /usr/bin or /usr/local/bin: make install-deps (Debian's package is `dpdk`)")
+        })
 }

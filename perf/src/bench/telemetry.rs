@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::lab::Interrupt;
+
 /// Longest answer read.
 const ANSWER_BYTES: usize = 16_384;
 
@@ -86,10 +88,20 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// As [`Self::counts`].
-    pub fn rate(&mut self, port: u16, window: Duration) -> anyhow::Result<(f64, f64)> {
+    /// As [`Self::counts`]; or someone asks to stop.
+    pub fn rate(
+        &mut self,
+        port: u16,
+        window: Duration,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<(f64, f64)> {
         let (before, start) = (self.counts(port)?, Instant::now());
-        std::thread::sleep(window);
+        while let Some(left) = window.checked_sub(start.elapsed()) {
+            if interrupt.is_raised() {
+                bail!("interrupted");
+            }
+            std::thread::sleep(left.min(Duration::from_millis(50)));
+        }
         let (after, seconds) = (self.counts(port)?, start.elapsed().as_secs_f64());
         let rate = |from: u64, to: u64| to.saturating_sub(from) as f64 / seconds;
         Ok((

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use afr_perf::bench::frames::Frames;
-use afr_perf::bench::program::{Program, Setup, write_frames};
+use afr_perf::bench::place::Place;
+use afr_perf::bench::program::{Program, Setup, find_testpmd, write_frames};
 use afr_perf::bench::report::{Report, runs};
-use afr_perf::lab::HugePages;
+use afr_perf::lab::Interrupt;
 use anyhow::{Context, ensure};
 use clap::Parser;
 
@@ -64,12 +65,9 @@ fn main() -> anyhow::Result<()> {
         afrd.display()
     );
     let output = PathBuf::from("target/bench");
-    let directory = std::env::temp_dir().join(format!("afr-bench-{}", std::process::id()));
     fs::create_dir_all(&output)?;
-    fs::create_dir_all(&directory)?;
-    let result = measure(&arguments, &afrd, &directory);
-    fs::remove_dir_all(&directory)?;
-    let report = result?;
+    let interrupt = Interrupt::on_signals().context("signal handlers")?;
+    let report = measure(&arguments, &afrd, &interrupt)?;
     let json = serde_json::to_string_pretty(&report)?;
     fs::write(output.join("throughput.json"), &json)?;
     if arguments.json {
@@ -83,11 +81,12 @@ fn main() -> anyhow::Result<()> {
 fn measure(
     arguments: &Arguments,
     afrd: &std::path::Path,
-    directory: &std::path::Path,
+    interrupt: &Interrupt,
 ) -> anyhow::Result<Report> {
-    let taken = HugePages::take(directory, HUGE_PAGES_MIB);
-    if let Err(error) = &taken {
-        eprintln!("no huge pages ({error}): measuring on ordinary memory");
+    let testpmd = find_testpmd()?;
+    let mut place = Place::create()?;
+    if let Err(error) = place.take_huge_pages(HUGE_PAGES_MIB) {
+        eprintln!("no huge pages ({error:#}): measuring on ordinary memory");
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut all = Vec::new();
@@ -99,15 +98,16 @@ fn measure(
             issued_at: u32::try_from(now)?,
         };
         let setup = Setup {
-            pcap: directory.join(format!("{scenario}.pcap")),
+            place: &place,
+            interrupt: interrupt.clone(),
+            pcap: place.directory().join(format!("{scenario}.pcap")),
             worker_cpu: arguments.cpu,
             main_cpu: arguments.main_cpu,
-            directory: directory.to_owned(),
             afrd: afrd.to_owned(),
+            testpmd: testpmd.clone(),
             instances: arguments.instances,
             flow_capacity: (2 * arguments.flows).next_power_of_two().max(1 << 20),
             frames: arguments.flows,
-            huge_pages: taken.is_ok(),
             window: Duration::from_secs(arguments.seconds),
         };
         write_frames(&frames, &setup.pcap).context("cannot write the frames")?;

@@ -39,7 +39,7 @@ pub struct Removed {
 #[must_use = "it tells what was removed"]
 pub fn clean() -> Removed {
     let mut removed = Removed::default();
-    for name in dead(Path::new(NAMESPACES)) {
+    for name in dead(PREFIX, Path::new(NAMESPACES)) {
         for pid in pids(&name) {
             if uapi::kill(pid.try_into().unwrap_or(i32::MAX), SIGKILL).is_ok() {
                 // Where afrd's EAL keeps what belongs to the process.
@@ -52,7 +52,7 @@ pub fn clean() -> Removed {
             removed.namespaces.push(name);
         }
     }
-    for name in dead(&std::env::temp_dir()) {
+    for name in dead(PREFIX, &std::env::temp_dir()) {
         let path = directory(&name);
         huge_pages::give_back(&path);
         if fs::remove_dir_all(&path).is_ok() {
@@ -62,20 +62,20 @@ pub fn clean() -> Removed {
     removed
 }
 
-/// Names in a directory that carry the tag of a process that is gone.
-fn dead(directory: &Path) -> Vec<String> {
+/// Names in a directory that carry the tag, `<prefix><process id>…`, of a process that is gone.
+pub(crate) fn dead(prefix: &str, directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names
-        .filter(|name| owner(name).is_some_and(is_gone))
+        .filter(|name| owner(prefix, name).is_some_and(is_gone))
         .collect()
 }
 
 /// The process that made what has this name.
-fn owner(name: &str) -> Option<u32> {
-    let rest = name.strip_prefix(PREFIX)?;
+fn owner(prefix: &str, name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(prefix)?;
     rest.split('-').next()?.parse().ok()
 }
 
@@ -96,10 +96,10 @@ mod tests {
 
     #[test]
     fn a_tag_tells_its_process() {
-        assert_eq!(owner(&tag(4711, 3)), Some(4711));
-        assert_eq!(owner(&format!("{}-rt", tag(4711, 3))), Some(4711));
-        assert_eq!(owner("afrlab-x-1"), None);
-        assert_eq!(owner("something-else"), None);
+        assert_eq!(owner(PREFIX, &tag(4711, 3)), Some(4711));
+        assert_eq!(owner(PREFIX, &format!("{}-rt", tag(4711, 3))), Some(4711));
+        assert_eq!(owner(PREFIX, "afrlab-x-1"), None);
+        assert_eq!(owner(PREFIX, "something-else"), None);
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         for name in [&dead_one, &living_one, &"other".to_owned()] {
             fs::create_dir_all(place.join(name)).unwrap();
         }
-        assert_eq!(dead(&place), [dead_one]);
+        assert_eq!(dead(PREFIX, &place), [dead_one]);
         fs::remove_dir_all(&place).unwrap();
     }
 }

@@ -40,7 +40,9 @@ pub use config::{
 pub use echo_cluster::{EchoCluster, EchoError};
 pub use exposition::{Exposition, ExpositionError};
 pub use huge_pages::HugePages;
+pub(crate) use huge_pages::give_back as give_back_huge_pages;
 pub use interrupt::Interrupt;
+pub(crate) use leftovers::dead as dead_tags;
 pub use leftovers::{Removed, clean};
 pub use namespace::{Namespace, NamespaceError};
 pub use peer::{Client, Dial, PeerError, Server};
