@@ -112,24 +112,24 @@ fn catalogues(root: &Section<'_>) -> Vec<Catalogue> {
 
 fn keys(root: &Section<'_>, classes: &Classes, directory: &Path) -> Vec<Key> {
     let mut ids = Unique::new();
-    let sections = root.sections("key").into_iter();
-    let keys = sections.filter_map(|section| {
+    let sections = root.sections("key");
+    let read = |section: &Section<'_>| {
         let id = section.required("id", &int(1..=u16::MAX));
-        let id = id.filter(|id| ids.check(&section, "id", *id));
-        let master = master(&section, directory);
+        let id = id.filter(|id| ids.check(section, "id", *id));
+        let master = master(section, directory);
         let not_before_s = section.or("not_before", &moment(), 0);
         let not_after_s = section.or("not_after", &moment(), END_OF_TIME_S);
         if not_after_s <= not_before_s {
             let expected = "a moment after not_before".to_owned();
             section.blame("not_after", Fault::Expected { expected });
         }
-        let may_claim = claim(&section, "classes", &name(), |names| {
-            classes.named(&section, "classes", names)
+        let may_claim = claim(section, "classes", &name(), |names| {
+            classes.named(section, "classes", names)
         });
         Some(Key {
             algorithm: section.or("algorithm", &algorithm(), MacAlgorithm::AesCmac),
             classes: may_claim,
-            policies: policies(&section),
+            policies: policies(section),
             not_before_s,
             not_after_s,
             source_prefix_len: section.or("source_prefix_len", &int(0..=128), 128),
@@ -137,10 +137,11 @@ fn keys(root: &Section<'_>, classes: &Classes, directory: &Path) -> Vec<Key> {
             id: KeyId(id?),
             master: master?,
         })
-    });
-    let keys: Vec<Key> = keys.collect();
-    for section in root.sections("key") {
-        let successor = entry_of(&keys, &section, "successor");
+    };
+    let keys: Vec<Key> = sections.iter().filter_map(read).collect();
+    // Each names a key of the ring, which may stand behind it: so the sections are gone through again.
+    for section in &sections {
+        let successor = entry_of(&keys, section, "successor");
         if successor.is_some() && successor == section.optional("id", &int(1..=u16::MAX)).map(KeyId)
         {
             let expected = "another key than this one".to_owned();
