@@ -24,7 +24,7 @@ pub(crate) fn loaded_of(numbers: RangeInclusive<u32>, extra: &str) -> Loaded {
 /// The same with other classes, in this order; an instance serves what there is of its own.
 pub(crate) fn loaded_classes(
     classes: &[(u32, &str)],
-    numbers: RangeInclusive<u32>,
+    numbers: impl IntoIterator<Item = u32>,
     extra: &str,
 ) -> Loaded {
     let mut text = String::from(

@@ -21,7 +21,7 @@ cluster = 1
 address = "fd00:af::1"
 maglev_seed = "000102030405060708090a0b0c0d0e0f"
 [workers]
-lcores = [0, 0]
+lcores = [0]
 idle = "sleep"
 [[port]]
 name = "fabric"
@@ -35,14 +35,14 @@ signatures = 1024
 "#;
 
 #[test]
-fn an_appliance_that_is_dropped_has_stopped_its_workers() {
+fn an_appliance_that_is_dropped_has_stopped_its_worker() {
     let mut loaded = config::parse(CONFIG, Path::new("afrd.toml"), 1).unwrap();
     let names = ["fabric".to_owned()];
     let hardware = Hardware::open(&loaded.process, &names, &[1_500]).unwrap();
     let directory = Path::new("/var/run/dpdk").join(format!("afrd-{}", std::process::id()));
     assert!(directory.exists());
     loaded.adopt(1, hardware.facts().iter().map(|port| port.mac));
-    let shared = Arc::new(Shared::new(&loaded.plane.limits, 2));
+    let shared = Arc::new(Shared::new(&loaded.plane.limits, 1));
     let clock = hardware.clock();
     let now = clock.at(dpdk::tsc::rdtsc());
     let (_core, readers) = ControlCore::new(loaded, Arc::clone(&shared), now);
@@ -50,7 +50,7 @@ fn an_appliance_that_is_dropped_has_stopped_its_workers() {
         .launch(readers, &shared, &clock, [1, 2, 3, 4])
         .unwrap();
     assert!(!appliance.has_lost_a_worker());
-    // This test, the core, and the workers, which return theirs when they end.
+    // This test, the core, and the worker, which returns its own when it ends.
     assert!(Arc::strong_count(&shared) > 2);
     drop(appliance);
     assert_eq!(Arc::strong_count(&shared), 2);

@@ -113,7 +113,7 @@ fn catalogues(root: &Section<'_>) -> Vec<Catalogue> {
 fn keys(root: &Section<'_>, classes: &Classes, directory: &Path) -> Vec<Key> {
     let mut ids = Unique::new();
     let sections = root.sections("key");
-    let read = |section: &Section<'_>| {
+    let keys = sections.iter().filter_map(|section| {
         let id = section.required("id", &int(1..=u16::MAX));
         let id = id.filter(|id| ids.check(section, "id", *id));
         let master = master(section, directory);
@@ -137,9 +137,8 @@ fn keys(root: &Section<'_>, classes: &Classes, directory: &Path) -> Vec<Key> {
             id: KeyId(id?),
             master: master?,
         })
-    };
-    let keys: Vec<Key> = sections.iter().filter_map(read).collect();
-    // Each names a key of the ring, which may stand behind it: so the sections are gone through again.
+    });
+    let keys: Vec<Key> = keys.collect();
     for section in &sections {
         let successor = entry_of(&keys, section, "successor");
         if successor.is_some() && successor == section.optional("id", &int(1..=u16::MAX)).map(KeyId)

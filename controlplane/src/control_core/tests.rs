@@ -397,7 +397,7 @@ fn classes_beyond_what_the_process_can_tell_apart_are_refused() {
     let mut lab = Lab::new(testing::loaded(2));
     // limits.classes is 4.
     for (revision, id) in [(2, 3), (3, 4)] {
-        let next = testing::loaded_classes(&[(id, "other")], 1..=0, "");
+        let next = testing::loaded_classes(&[(id, "other")], [], "");
         assert_eq!(lab.core.apply(next).unwrap().revision, revision);
     }
     let next = testing::loaded_classes(&[(1, "chat"), (5, "fifth")], 1..=2, "");

@@ -167,6 +167,7 @@ fn a_client_that_goes_on_takes_a_reset_back() {
         world.pass(60_000);
         // It lives as long as any, and its client hears of a death like any.
         assert_eq!(world.flows().len(), 1, "{what}");
+        world.send(EDGE, &segment).forwarded();
         world.mark(chosen, LiveState::Down);
         let told = world.pass(50);
         assert_eq!(told.noted(MetadataNote::ResetSent), 1, "{what}");
