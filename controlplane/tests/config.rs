@@ -457,6 +457,7 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[metrisc]\n[workers]",
         "t.toml:5: metrisc: no such key; there are \"admit\", \"api\", \"catalogue\", \
          \"class\", \"dispatch\", \"eal\", \"flows\", \"instance\", \"key\", \"limits\", \"log\", \"metrics\", \"neighbour\", \
+         \"peer\", \
          \"port\", \"publish\", \"route\", \"router\", \"service\", \"trust\", \"workers\"",
     ),
     (

@@ -11,7 +11,7 @@ use afr_wire::{
 };
 use hashbrown::HashMap;
 
-use crate::id::{ClassIx, Incarnation, PortIx};
+use crate::id::{ClassIx, Incarnation, PeerIx, PortIx};
 
 pub use classes::Classes;
 
@@ -285,6 +285,17 @@ pub struct Spill {
     pub next_hop: NextHop,
 }
 
+/// Another cluster's AFR, which may spill requests to this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The operator's name.
+    pub name: String,
+    /// Source of what it encapsulates.
+    pub address: Ipv6Addr,
+    /// The cluster under whose number its clients' keys are derived.
+    pub cluster: ClusterId,
+}
+
 /// How packets reach an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
@@ -511,6 +522,8 @@ pub struct Config {
     pub trusted_prefixes: Vec<Prefix6>,
     /// Static routes, longest prefix first.
     pub routes: Vec<Route>,
+    /// AFRs of other clusters, by [`PeerIx`].
+    pub peers: Vec<Peer>,
     /// Catalogues accepted, the current one first.
     pub catalogues: Vec<Catalogue>,
     /// The key ring.
@@ -539,6 +552,13 @@ impl Config {
     #[must_use]
     pub fn class(&self, id: ClassId) -> Option<ClassIx> {
         self.classes.index_of(id)
+    }
+
+    /// The peer that encapsulates from `source`.
+    #[must_use]
+    pub fn peer_at(&self, source: Ipv6Addr) -> Option<PeerIx> {
+        let at = self.peers.iter().position(|peer| peer.address == source)?;
+        u8::try_from(at).ok().map(PeerIx)
     }
 
     /// The longest route to `destination`.

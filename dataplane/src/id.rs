@@ -8,6 +8,10 @@ pub struct WorkerId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortIx(pub u8);
 
+/// A peer AFR's place in [`crate::config::Config::peers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerIx(pub u8);
+
 /// A class's place in [`crate::config::Config::classes`], the same in every configuration that has the class. No other
 /// class ever gets it: flows and counters of a class that is gone are never taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

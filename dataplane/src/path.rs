@@ -12,7 +12,7 @@ use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
 use crate::fast::{MacCheck, Plan};
 use crate::flow::{FlowKey, FlowTable, Timeouts};
-use crate::id::{ClassIx, Now, PortIx, WorkerId};
+use crate::id::{ClassIx, Now, PeerIx, PortIx, WorkerId};
 use crate::message::{Shared, WorkerMsg};
 use crate::packet::PacketBuf;
 use crate::packet::encap::EthernetOut;
@@ -262,6 +262,8 @@ pub struct Item {
     pub target: Target,
     /// The port it came by.
     pub port: PortIx,
+    /// The peer that spilled it to this cluster, if one did.
+    pub peer: Option<PeerIx>,
     /// Its flow, if it is for a service.
     pub key: FlowKey,
     /// The flow's hash.
@@ -274,6 +276,7 @@ impl Item {
         parsed: Parsed::NOTHING,
         target: Target::Elsewhere,
         port: PortIx(0),
+        peer: None,
         key: FlowKey {
             src: [0; 16],
             dst: [0; 16],

@@ -72,8 +72,9 @@ reasons! {
         NoRoute => "no_route", "No route to the destination; answered with Destination Unreachable.";
         TransitOutside => "transit_outside", "From outside, and not for a service address or the AFR.";
         DecapOutside => "decap_outside", "A tunnelled packet for an own SID from an outside port.";
-        DecapSource => "decap_source", "A tunnelled packet whose outer source is no registered instance.";
+        DecapSource => "decap_source", "A tunnelled packet whose outer source is neither a registered instance nor a peer.";
         DecapInner => "decap_inner", "A tunnelled packet whose inner source is none of the service addresses.";
+        DecapPeer => "decap_peer", "A packet tunnelled by another cluster's AFR that is no request: not for a service address, or from one.";
         DecapMalformed => "decap_malformed", "A packet for an own SID that holds no IPv6 packet.";
         DecapCongestion => "decap_congestion", "Congestion marked on a tunnelled packet whose inner header cannot carry the mark (RFC 6040 section 4.2).";
         IcmpUnmatched => "icmp_unmatched", "An ICMPv6 error that quotes no flow of this AFR.";
@@ -136,6 +137,7 @@ reasons! {
         ReportStripped => "report_stripped", "A report removed from a reply in transit.";
         ReportRingFull => "report_ring_full", "News for the control core that found its ring full.";
         BloomFalsePositive => "bloom_false_positive", "A candidate that passed the Bloom filter and failed the exact check.";
+        FromPeer => "from_peer", "A packet of a flow that another cluster's AFR has spilled to this one.";
         FlowEvicted => "flow_evicted", "A flow evicted for a new one.";
         FlowExpired => "flow_expired", "A flow that aged out.";
         FlowCreated => "flow_created", "A flow pinned.";

@@ -492,6 +492,7 @@ impl Path<'_> {
             return dropped(DropReason::MacForeign);
         }
         item.target = target;
+        item.peer = None;
         if target.is_service() {
             item.key = flow_key(&item.parsed);
             item.hash = self.own.flows.hash(&item.key);

@@ -27,7 +27,7 @@ use support::metadata::{
 use support::packet::{Ext, Packet, Upper};
 use support::pcap::PcapWriter;
 use support::setup::{
-    AFR, CHAT, CODE, EDGE, EMPTY, FABRIC, NARROW_KEY, SID, Setup, WILD, ip, service, sid,
+    AFR, CHAT, CODE, EDGE, EMPTY, FABRIC, NARROW_KEY, PEER, SID, Setup, WILD, ip, service, sid,
     tunnel_source,
 };
 use support::world::{
@@ -257,6 +257,10 @@ fn tunnel_drops() -> Vec<Case> {
             FABRIC,
             &reply(9, ip("2001:db8:99::1")).tunnelled(tunnel_source(1), SID),
         ),
+        dropped(DropReason::DecapPeer).then(
+            FABRIC,
+            &syn(9, ip("2001:db8:99::1")).tunnelled(PEER, SID).by(FABRIC),
+        ),
         dropped(DropReason::DecapMalformed).then(FABRIC, &{
             let mut packet = datagram(1, SID).by(FABRIC);
             packet.source = tunnel_source(1);
@@ -367,6 +371,8 @@ fn forwards() -> Vec<Case> {
         key_id: KeyId::NONE,
         ..request()
     };
+    let spilled = to_chat().asking(&request()).tunnelled(PEER, SID).by(FABRIC);
+    cases.push(forwarded("from-peer").then(FABRIC, &spilled));
     cases.push(forwarded("unauthenticated").then(EDGE, &to_chat().asking(&bare)));
     cases
 }

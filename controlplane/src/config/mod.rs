@@ -11,6 +11,7 @@ mod network;
 mod classes;
 mod trust;
 mod instances;
+mod peers;
 mod knobs;
 mod process;
 mod restart;
@@ -149,6 +150,7 @@ fn read(root: &Section<'_>, directory: &Path, revision: u64) -> Option<Loaded> {
     let classes = classes::read(root, &network, &knobs.limits);
     let trust = trust::read(root, &trust, &classes, directory);
     let instances = instances::read(root, &network, &ports, &classes, &trust, &knobs.limits);
+    let peers = peers::read(root, &network, &instances);
     let (devices, ports): (Vec<_>, Vec<_>) = ports.into_iter().map(|p| (p.device, p.port)).unzip();
     let (cluster, router) = network.router?;
     Some(Loaded {
@@ -160,6 +162,7 @@ fn read(root: &Section<'_>, directory: &Path, revision: u64) -> Option<Loaded> {
             ports,
             trusted_prefixes: trust.trusted_prefixes,
             routes: network.routes,
+            peers,
             catalogues: trust.catalogues,
             keys: trust.keys,
             accept_unauthenticated: trust.accept_unauthenticated,

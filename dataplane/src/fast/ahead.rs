@@ -5,8 +5,8 @@
 //! MAC was found to be is handed to [`crate::request::verify`] with the packet ([`MacCheck`]).
 
 use afr_wire::{
-    CatalogueVersion, DomainId, KeyId, MAC_LEN, Prefix, REQUEST_FIXED_LEN, RequestFlags, Role,
-    Signature, masked_source, verify_requests,
+    CatalogueVersion, DomainId, KeyId, MAC_LEN, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature,
+    verify_requests,
 };
 use arrayvec::ArrayVec;
 
@@ -16,7 +16,7 @@ use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, array, be16};
 use crate::packet::parse::ETHERNET_LEN;
 use crate::path::{BURST, Fingerprint, Path};
-use crate::request::verify::{KeyPlace, valid_key};
+use crate::request::verify::{KeyPlace, request_name, valid_key};
 
 /// What is known of the MAC of a packet's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,9 +110,8 @@ impl Path<'_> {
             let Ok(key) = valid_key(self.config, id, self.now.unix_s()) else {
                 continue;
             };
-            let source = array(frame, ETHERNET_LEN + 8);
-            let sender = u128::from_be_bytes(masked_source(source, key.source_prefix_len));
-            let place = self.own.keys.place(self.config, key, Role::Request, sender);
+            let name = request_name(self.config, key, &quick.origin(frame));
+            let place = self.own.keys.place(self.config, key, name);
             let _ = keyed.try_push((*at, place));
         }
         for group in keyed.chunks(8) {
@@ -122,7 +121,7 @@ impl Path<'_> {
                 if let Some(key) = self.own.keys.at(place) {
                     let (frame, quick) = (packets[*at].data(), &quick[*at]);
                     let object = object(frame, usize::from(quick.object_len));
-                    checks.push((key, quick.context(frame), object));
+                    checks.push((key, quick.origin(frame).context, object));
                 }
             }
             let right = verify_requests(&checks);

@@ -83,9 +83,9 @@ impl Path<'_> {
             if Object::parse(object, Place::InBand).is_err() {
                 return None;
             }
-            let context = quick.context(buf.data());
+            let origin = quick.origin(buf.data());
             self.mac = MacCheck::Right;
-            let kept = self.changed(&context, flow, object);
+            let kept = self.changed(&origin, flow, object);
             self.mac = MacCheck::Unknown;
             debug_assert!(kept.is_ok(), "the object was parsed above");
         }

@@ -8,6 +8,7 @@ use crate::flow::{FlowRef, FlowTable};
 use crate::packet::bytes::{array, be16};
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::path::Fingerprint;
+use crate::request::verify::Origin;
 
 /// Where the IPv6 header's successor begins in an untagged frame.
 const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
@@ -75,14 +76,17 @@ impl Quick {
 }
 
 impl Quick {
-    /// What the MAC of the request in `frame` covers besides the request.
+    /// Where the request in `frame` comes from: from its sender directly.
     #[inline(always)]
-    pub(super) fn context(&self, frame: &[u8]) -> RequestContext {
-        RequestContext {
-            source: array(frame, ETHERNET_LEN + 8),
-            destination: array(frame, ETHERNET_LEN + 24),
-            protocol: self.protocol,
-            destination_port: self.ports.1,
+    pub(super) fn origin(&self, frame: &[u8]) -> Origin {
+        Origin {
+            context: RequestContext {
+                source: array(frame, ETHERNET_LEN + 8),
+                destination: array(frame, ETHERNET_LEN + 24),
+                protocol: self.protocol,
+                destination_port: self.ports.1,
+            },
+            peer: None,
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Packets to one of the AFR's own SIDs: tunnelled replies (RFC 8986 §4.6, End.DT6), and SRv6 packets that name the
 //! AFR as a segment on the way (End with PSP, RFC 8986 §4.1, §4.16.1).
 //!
-//! Decapsulation is no open door: only from inside ports, from a registered instance, with an inner source among the
-//! service addresses. Exits: routed onward, or [`DropReason::DecapOutside`], [`DropReason::DecapSource`],
-//! [`DropReason::DecapInner`], [`DropReason::DecapMalformed`], [`DropReason::DecapCongestion`],
+//! Decapsulation is no open door: only from inside ports, and either from a registered instance with an inner source among
+//! the service addresses, or from a configured peer (another cluster's AFR that spills) with an inner destination among
+//! them. Exits: routed onward, served, or [`DropReason::DecapOutside`], [`DropReason::DecapSource`],
+//! [`DropReason::DecapInner`], [`DropReason::DecapPeer`], [`DropReason::DecapMalformed`], [`DropReason::DecapCongestion`],
 //! [`DropReason::OptionUnrecognized`], [`DropReason::RoutingHeader`].
 
 use afr_wire::Place;
 
+use crate::id::PeerIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be16, be32, byte, put};
 use crate::packet::encap::{decapsulated_ecn, set_ecn, traffic_class};
-use crate::packet::parse::{self, Routing, Upper};
+use crate::packet::parse::{self, Parsed, Routing, Upper};
 use crate::path::{Item, Path, Target};
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::{DropReason, MetadataNote, Verdict};
 use crate::worker::flow_key;
 
 impl Path<'_> {
@@ -63,13 +65,14 @@ impl Path<'_> {
         if item.parsed.upper != Upper::Ipv6 {
             return Verdict::Drop(DropReason::DecapMalformed, None);
         }
-        if self
-            .aft
-            .slot_by_tunnel_source(item.parsed.source.into())
-            .is_none()
-        {
+        let source = item.parsed.source.into();
+        let peer = if self.aft.slot_by_tunnel_source(source).is_some() {
+            None
+        } else if let Some(peer) = self.config.peer_at(source) {
+            Some(peer)
+        } else {
             return Verdict::Drop(DropReason::DecapSource, None);
-        }
+        };
         let (l3, ip_len) = (item.parsed.l3 as usize, item.parsed.ip_len as usize);
         let outer_class = traffic_class(be32(buf.data(), l3));
         let inner_at = item.parsed.l4 as usize;
@@ -90,8 +93,8 @@ impl Path<'_> {
                 );
             }
         };
-        if !Target::of(self.config, inner.source).is_service() {
-            return Verdict::Drop(DropReason::DecapInner, None);
+        if let Err(reason) = self.may_hold(peer, &inner) {
+            return Verdict::Drop(reason, None);
         }
         let inner_class = traffic_class(be32(buf.data(), inner_at));
         let Some(ecn) = decapsulated_ecn(inner_class, outer_class) else {
@@ -101,7 +104,32 @@ impl Path<'_> {
             set_ecn(buf.data_mut(), inner_at, ecn);
         }
         item.parsed = inner;
+        if peer.is_some() {
+            self.note(MetadataNote::FromPeer);
+            item.peer = peer;
+        }
         self.onward(buf, item)
+    }
+
+    /// Whether the tunnel of a peer, or of an instance, may hold this packet.
+    fn may_hold(&self, peer: Option<PeerIx>, inner: &Parsed) -> Result<(), DropReason> {
+        let is_service = |address| Target::of(self.config, address).is_service();
+        let from_service = is_service(inner.source);
+        if peer.is_none() {
+            return if from_service {
+                Ok(())
+            } else {
+                Err(DropReason::DecapInner)
+            };
+        }
+        if from_service || !is_service(inner.destination) {
+            return Err(DropReason::DecapPeer);
+        }
+        // As for every packet of a client: no group, not unspecified, not loopback.
+        if inner.source >> 120 == 0xFF || inner.source <= 1 {
+            return Err(DropReason::SourceInvalid);
+        }
+        Ok(())
     }
 
     /// The AFR is a segment on the way: the next one becomes the destination, and the last takes the SRH with it.

@@ -16,7 +16,7 @@ use crate::id::Slot;
 use crate::message::{EVENTS_PER_MESSAGE, KvEvent, WorkerMsg};
 use crate::packet::bytes::be32;
 use crate::path::Path;
-use crate::request::verify::valid_key;
+use crate::request::verify::{Name, valid_key};
 use crate::verdict::MetadataNote;
 
 impl Path<'_> {
@@ -107,14 +107,13 @@ impl Path<'_> {
         let Ok(key) = valid_key(self.config, view.key_id(), self.now.unix_s()) else {
             return false;
         };
-        self.own
-            .keys
-            .derived(
-                self.config,
-                key,
-                Role::Report,
-                u128::from(view.instance_id().0),
-            )
+        let name = Name {
+            role: Role::Report,
+            cluster: self.config.cluster,
+            sender: u128::from(view.instance_id().0),
+        };
+        let keys = &mut self.own.keys;
+        keys.derived(self.config, key, name)
             .is_some_and(|key| key.verify_report(view))
     }
 

@@ -11,7 +11,7 @@ use super::choose::{Choice, Chooser};
 use super::matching::{Need, candidates};
 use super::policy::Task;
 use super::score::{View, reused_tokens};
-use super::verify::{Unbelieved, Usable, context_of};
+use super::verify::{Unbelieved, Usable, origin_of};
 use crate::aft::SigKey;
 use crate::aft::inflight::Change;
 use crate::aft::maglev::Maglev;
@@ -129,7 +129,7 @@ impl Path<'_> {
             self.note(MetadataNote::NotAtSyn);
             return Ok(None);
         }
-        match self.verify(&context_of(&item.parsed), found.of(buf.data())) {
+        match self.verify(&origin_of(item), found.of(buf.data())) {
             Ok(usable) => Ok(Some(usable)),
             Err(Unbelieved::Unusable(note)) => {
                 self.note(note);

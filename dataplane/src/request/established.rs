@@ -4,11 +4,9 @@
 //! Exits: forwarded; a new flow after all (a SYN on a closing or idle entry, or on one whose instance is dead);
 //! [`DropReason::InstanceDead`], answered as the class says.
 
-use afr_wire::RequestContext;
-
 use super::boundary::Boundary;
 use super::dispatch::{opens, prompt_tokens};
-use super::verify::{Unbelieved, Usable, context_of};
+use super::verify::{Origin, Unbelieved, Usable, origin_of};
 use crate::config::{Class, OnDeath};
 use crate::death;
 use crate::flow::{FlowKey, FlowRef, FlowState, Pin};
@@ -97,8 +95,7 @@ impl Path<'_> {
             let bytes = found.of(buf.data());
             let (print, usable) = Fingerprint::read(self.own.flows.entry(flow).fingerprint);
             if self.own.fingerprint.of(bytes) != print {
-                let context = context_of(&item.parsed);
-                if let Err(reason) = self.changed(&context, flow, found.of(buf.data())) {
+                if let Err(reason) = self.changed(&origin_of(item), flow, found.of(buf.data())) {
                     return Verdict::Drop(reason, None);
                 }
             } else if usable {
@@ -169,12 +166,12 @@ impl Path<'_> {
     #[inline(never)]
     pub(crate) fn changed(
         &mut self,
-        context: &RequestContext,
+        origin: &Origin,
         flow: FlowRef,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
         let print = self.own.fingerprint.of(bytes);
-        let verified = match self.verify(context, bytes) {
+        let verified = match self.verify(origin, bytes) {
             Ok(usable) => Some(usable),
             Err(Unbelieved::Refused(reason @ DropReason::MetadataMalformed)) => return Err(reason),
             Err(_) => None,
@@ -192,7 +189,7 @@ impl Path<'_> {
             return Ok(());
         };
         entry.note_metadata();
-        if self.may_charge(u128::from_be_bytes(context.source), &usable)
+        if self.may_charge(u128::from_be_bytes(origin.context.source), &usable)
             && let Pin::Instance(slot, incarnation) = pin
             && self.aft.incarnation(slot) == incarnation
         {

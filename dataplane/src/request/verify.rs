@@ -5,15 +5,16 @@
 //! [`DropReason::ClaimPolicy`]).
 
 use afr_wire::{
-    Bloom, CatalogueVersion, ClassId, DomainId, KeyId, Label32, Object, Place, PolicyScope, Prefix,
-    RequestContext, RequestFlags, RequestView, Role, SenderKey, masked_source,
+    Bloom, CatalogueVersion, ClassId, ClusterId, DomainId, KeyId, Label32, Object, Place,
+    PolicyScope, Prefix, RequestContext, RequestFlags, RequestView, Role, SenderKey, masked_source,
 };
 use arrayvec::ArrayVec;
 
 use crate::config::{Config, Key};
 use crate::fast::MacCheck;
-use crate::packet::parse::{Parsed, Upper};
-use crate::path::Path;
+use crate::id::PeerIx;
+use crate::packet::parse::Upper;
+use crate::path::{Item, Path};
 use crate::verdict::{DropReason, MetadataNote};
 
 /// A request that is believed.
@@ -55,33 +56,30 @@ pub enum Unbelieved {
 use Unbelieved::{Refused, Unusable};
 
 impl Path<'_> {
-    /// Verifies the request object in `bytes` of the packet with these ends.
+    /// Verifies the request object in `bytes` of the packet from this origin.
     ///
     /// # Errors
     ///
     /// Why it is not to be acted on.
-    pub(crate) fn verify(
-        &mut self,
-        context: &RequestContext,
-        bytes: &[u8],
-    ) -> Result<Usable, Unbelieved> {
+    pub(crate) fn verify(&mut self, origin: &Origin, bytes: &[u8]) -> Result<Usable, Unbelieved> {
         let Ok(Object::Request(view)) = Object::parse(bytes, Place::InBand) else {
             return Err(Refused(DropReason::MetadataMalformed));
         };
-        self.authenticate(context, &view)?;
+        self.authenticate(origin, &view)?;
         let age_s = self.now.unix_s().abs_diff(u64::from(view.issued_at()));
         if age_s > u64::from(self.config.dispatch.request_skew_s) {
             return Err(Unusable(MetadataNote::Stale));
         }
-        read(self.config, &view)
+        let mut usable = read(self.config, &view)?;
+        if origin.peer.is_some() {
+            // What was spilled to this cluster stays here: two that are full would send it to and fro.
+            usable.flags.0 &= !RequestFlags::SPILL_OK.0;
+        }
+        Ok(usable)
     }
 
     /// Whether the request is its sender's, and the sender may say what it says.
-    fn authenticate(
-        &mut self,
-        context: &RequestContext,
-        view: &RequestView<'_>,
-    ) -> Result<(), Unbelieved> {
+    fn authenticate(&mut self, origin: &Origin, view: &RequestView<'_>) -> Result<(), Unbelieved> {
         if view.key_id() == KeyId::NONE {
             return if self.config.accept_unauthenticated {
                 Ok(())
@@ -94,11 +92,10 @@ impl Path<'_> {
             MacCheck::Right => true,
             MacCheck::Wrong => false,
             MacCheck::Unknown => {
-                let sender = masked_source(context.source, key.source_prefix_len);
-                let sender = u128::from_be_bytes(sender);
+                let name = request_name(self.config, key, origin);
                 let keys = &mut self.own.keys;
-                keys.derived(self.config, key, Role::Request, sender)
-                    .is_some_and(|key| key.verify_request(context, view))
+                keys.derived(self.config, key, name)
+                    .is_some_and(|key| key.verify_request(&origin.context, view))
             }
         };
         if !right {
@@ -115,9 +112,19 @@ impl Path<'_> {
     }
 }
 
-/// What a request's MAC covers of its packet.
-pub(crate) fn context_of(parsed: &Parsed) -> RequestContext {
-    RequestContext {
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// What its MAC covers of its packet.
+    pub(crate) context: RequestContext,
+    /// The peer that spilled it to this cluster, if one did.
+    pub(crate) peer: Option<PeerIx>,
+}
+
+/// Where the request in a packet comes from.
+pub(crate) fn origin_of(item: &Item) -> Origin {
+    let parsed = &item.parsed;
+    let context = RequestContext {
         source: parsed.source.to_be_bytes(),
         destination: parsed.final_destination.to_be_bytes(),
         protocol: parsed.protocol,
@@ -125,6 +132,24 @@ pub(crate) fn context_of(parsed: &Parsed) -> RequestContext {
             Upper::Tcp { destination, .. } | Upper::Udp { destination, .. } => destination,
             _ => 0,
         },
+    };
+    Origin {
+        context,
+        peer: item.peer,
+    }
+}
+
+/// Whose key has signed a request from there.
+pub(crate) fn request_name(config: &Config, key: &Key, origin: &Origin) -> Name {
+    // A peer's clients have signed for the peer's cluster.
+    let peer = origin
+        .peer
+        .and_then(|at| config.peers.get(usize::from(at.0)));
+    let sender = masked_source(origin.context.source, key.source_prefix_len);
+    Name {
+        role: Role::Request,
+        cluster: peer.map_or(config.cluster, |peer| peer.cluster),
+        sender: u128::from_be_bytes(sender),
     }
 }
 
@@ -184,7 +209,7 @@ fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
 /// Ways of a set in the table of derived keys.
 const WAYS: usize = 4;
 
-/// Derived keys by (key id, role, sender), a bounded set-associative table. The oldest of a set gives way.
+/// Derived keys by (key id, name), a bounded set-associative table. The oldest of a set gives way.
 pub struct SenderKeys {
     /// Whose key each way has; a set is two cache lines.
     tags: Vec<[Tag; WAYS]>,
@@ -193,11 +218,23 @@ pub struct SenderKeys {
     clock: u32,
 }
 
-/// Whose key it is.
+/// Whose key is derived from an entry of the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    /// What it signs.
+    pub role: Role,
+    /// The cluster that it signs for.
+    pub cluster: ClusterId,
+    /// Who signs: a masked address, or the instance id of a report.
+    pub sender: u128,
+}
+
+/// Whose key it is, as the table has it: a set of four is two cache lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 struct Tag {
     sender: [u8; 16],
+    cluster: ClusterId,
     id: KeyId,
     role: u8,
     used: u32,
@@ -207,13 +244,17 @@ impl Tag {
     /// Nobody's: no key has identifier 0.
     const VACANT: Self = Self {
         sender: [0; 16],
+        cluster: ClusterId(0),
         id: KeyId::NONE,
         role: 0,
         used: 0,
     };
 
-    fn is(&self, sender: u128, id: KeyId, role: Role) -> bool {
-        (self.sender == sender.to_ne_bytes()) & (self.id == id) & (self.role == role as u8)
+    fn is(&self, name: &Name, id: KeyId) -> bool {
+        (self.sender == name.sender.to_ne_bytes())
+            & (self.cluster == name.cluster)
+            & (self.id == id)
+            & (self.role == name.role as u8)
     }
 }
 
@@ -221,7 +262,8 @@ impl Tag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyPlace {
     at: usize,
-    tag: (u128, KeyId, Role),
+    name: Name,
+    id: KeyId,
 }
 
 impl SenderKeys {
@@ -237,38 +279,26 @@ impl SenderKeys {
         }
     }
 
-    /// The key of `sender` under `key`, derived now unless it was before. A report's sender is its instance id.
-    pub fn derived(
-        &mut self,
-        config: &Config,
-        key: &Key,
-        role: Role,
-        sender: u128,
-    ) -> Option<&SenderKey> {
-        let place = self.place(config, key, role, sender);
+    /// The key of `name` under `key`, derived now unless it was before.
+    pub fn derived(&mut self, config: &Config, key: &Key, name: Name) -> Option<&SenderKey> {
+        let place = self.place(config, key, name);
         self.at(&place)
     }
 
     /// The key at `place`, unless another has taken it.
     #[inline]
     pub(crate) fn at(&self, place: &KeyPlace) -> Option<&SenderKey> {
-        let (sender, id, role) = place.tag;
         let tag = self.tags.get(place.at / WAYS)?.get(place.at % WAYS)?;
-        if tag.is(sender, id, role) {
+        if tag.is(&place.name, place.id) {
             self.keys.get(place.at)?.as_ref()
         } else {
             None
         }
     }
 
-    /// The place of the key of `sender` under `key`, which is derived now unless it was before.
-    pub(crate) fn place(
-        &mut self,
-        config: &Config,
-        key: &Key,
-        role: Role,
-        sender: u128,
-    ) -> KeyPlace {
+    /// The place of the key of `name` under `key`, which is derived now unless it was before.
+    pub(crate) fn place(&mut self, config: &Config, key: &Key, name: Name) -> KeyPlace {
+        let sender = name.sender;
         if self.revision != config.revision {
             // A key id may mean another master now.
             self.tags.fill([Tag::VACANT; WAYS]);
@@ -281,7 +311,7 @@ impl SenderKeys {
             .wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let set = (mixed >> 40) as usize & (self.tags.len() - 1);
         let tags = &mut self.tags[set];
-        let hit = tags.iter().position(|tag| tag.is(sender, key.id, role));
+        let hit = tags.iter().position(|tag| tag.is(&name, key.id));
         let way = hit.unwrap_or_else(|| {
             let age = |tag: &Tag| match tag.id {
                 KeyId::NONE => u32::MAX,
@@ -293,28 +323,35 @@ impl SenderKeys {
         if hit.is_none() {
             tags[way] = Tag {
                 sender: sender.to_ne_bytes(),
+                cluster: name.cluster,
                 id: key.id,
-                role: role as u8,
+                role: name.role as u8,
                 used: clock,
             };
-            self.keys[at] = Some(derive(config, key, role, sender));
+            self.keys[at] = Some(derive(key, name));
         }
         tags[way].used = clock;
         KeyPlace {
             at,
-            tag: (sender, key.id, role),
+            name,
+            id: key.id,
         }
     }
 }
 
 #[inline(never)]
-fn derive(config: &Config, key: &Key, role: Role, sender: u128) -> SenderKey {
+fn derive(key: &Key, name: Name) -> SenderKey {
+    let Name {
+        role,
+        cluster,
+        sender,
+    } = name;
     let bytes = sender.to_be_bytes();
-    let name: &[u8] = match role {
+    let bytes: &[u8] = match role {
         Role::Request => &bytes,
         Role::Report => &bytes[12..],
     };
-    SenderKey::derive(key.algorithm, &key.master, role, config.cluster, name)
+    SenderKey::derive(key.algorithm, &key.master, role, cluster, bytes)
 }
 
 impl std::fmt::Debug for SenderKeys {

@@ -75,6 +75,7 @@ pub(crate) fn config(revision: u64, classes: &[u32], pressure_from: u8) -> Arc<C
         ports: Vec::new(),
         trusted_prefixes: Vec::new(),
         routes: Vec::new(),
+        peers: Vec::new(),
         catalogues: Vec::new(),
         keys: Vec::new(),
         accept_unauthenticated: false,

@@ -17,6 +17,7 @@ mod verify;
 mod established;
 mod dispatch;
 mod policies;
+mod peers;
 mod charges;
 mod residency;
 mod death;

@@ -7,8 +7,8 @@ use std::net::Ipv6Addr;
 
 use afr_dataplane::config::{
     Admit, BoundaryAction, Catalogue, Claim, Class, Config, Dispatch, EcnMode, Flows, Instance,
-    Key, Limits, NextHop, OnDeath, Path, PlainDispatch, PolicyKind, Port, PortRole, Prefix6, Route,
-    Router, Saturation,
+    Key, Limits, NextHop, OnDeath, Path, Peer, PlainDispatch, PolicyKind, Port, PortRole, Prefix6,
+    Route, Router, Saturation,
 };
 use afr_dataplane::id::{ClassIx, Incarnation, PortIx};
 use afr_wire::{
@@ -91,6 +91,8 @@ pub(crate) const AFR_LINK_LOCAL: Ipv6Addr = ip("fe80::af");
 pub(crate) const SID: Ipv6Addr = ip("2001:db8:a::100");
 pub(crate) const OTHER_SID: Ipv6Addr = ip("2001:db8:a::101");
 pub(crate) const SPILL_SID: Ipv6Addr = ip("2001:db8:b::100");
+/// Another cluster's AFR.
+pub(crate) const PEER: Ipv6Addr = ip("2001:db8:b::1");
 pub(crate) const CLIENT: Ipv6Addr = ip("2001:db8:c::7");
 pub(crate) const FRIEND: Ipv6Addr = ip("2001:db8:7:1::9");
 pub(crate) const SERVICES: Ipv6Addr = ip("2001:db8:5e::");
@@ -289,6 +291,11 @@ fn config() -> Config {
             route("2001:db8:d::", 48, WILD, WILD_ROUTER),
             route("::", 0, EDGE, EDGE_ROUTER),
         ],
+        peers: vec![Peer {
+            name: "peer".to_owned(),
+            address: PEER,
+            cluster: CLUSTER,
+        }],
         catalogues: vec![catalogue(CATALOGUE, &names)],
         keys: vec![
             key(KEY, MacAlgorithm::AesCmac),
