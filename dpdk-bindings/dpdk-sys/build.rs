@@ -48,6 +48,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_get_mtu",
     "rte_eth_dev_set_mtu",
     "rte_eth_promiscuous_enable",
+    "rte_eth_allmulticast_enable",
     "rte_eth_macaddr_get",
     "rte_eth_stats_get",
     "rte_eth_stats_reset",

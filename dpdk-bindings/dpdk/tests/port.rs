@@ -164,6 +164,10 @@ fn an_unknown_device_is_named_with_those_there_are() {
         "{text}"
     );
     assert!(text.contains("net_null_known"), "{text}");
+    assert!(matches!(
+        Port::socket_by_name(eal(), "net_missing0"),
+        Err(PortError::NotFound { .. })
+    ));
 }
 
 #[test]
@@ -245,6 +249,7 @@ fn too_many_queues_are_refused_and_the_port_can_be_opened_with_fewer() {
 fn a_port_says_what_it_granted() {
     let pool = pool("granted", 255, 128);
     let name = Port::attach(eal(), "net_null_granted").unwrap().remove(0);
+    let socket = Port::socket_by_name(eal(), &name).unwrap();
     let wanted = RssTypes::IPV6 | RssTypes::IPV6_TCP | RssTypes::IPV6_UDP;
     let config = PortConfig {
         rx_queues: 2,
@@ -254,6 +259,7 @@ fn a_port_says_what_it_granted() {
             key: Some(vec![0x6d; 40]),
         }),
         promiscuous: true,
+        all_multicast: true,
         offloads: Offloads {
             rx: RxOffloads::RSS_HASH | RxOffloads::SCATTER,
             tx: TxOffloads::MULTI_SEGMENT,
@@ -268,6 +274,8 @@ fn a_port_says_what_it_granted() {
     assert!(wanted.contains(types) && port.supported_rss().contains(types) && !types.is_empty());
     assert_eq!(port.applied().mtu, Setting::NotAsked);
     assert_eq!(port.applied().promiscuous, Setting::Applied(()));
+    assert_eq!(port.applied().all_multicast, Setting::Applied(()));
+    assert_eq!(port.socket(), socket);
     assert_eq!(
         port.applied().offloads,
         Offloads::default(),

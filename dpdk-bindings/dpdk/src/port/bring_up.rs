@@ -1,6 +1,6 @@
-//! From a claimed port to a started one, in DPDK's order: configure, queues, MTU, start, promiscuous.
+//! From a claimed port to a started one, in DPDK's order: configure, queues, MTU, start, receive filters.
 
-use std::ffi::c_uint;
+use std::ffi::{c_int, c_uint};
 
 use dpdk_sys::{rte_eth_conf, rte_eth_dev_info};
 
@@ -42,7 +42,18 @@ pub(crate) fn bring_up(
     check(&port.name, "rte_eth_dev_start", unsafe {
         dpdk_sys::rte_eth_dev_start(port.id)
     })?;
-    let promiscuous = set_promiscuous(port, wanted.promiscuous);
+    let filter = |wanted: bool, enable: unsafe extern "C" fn(u16) -> c_int| {
+        if !wanted {
+            return Setting::NotAsked;
+        }
+        // SAFETY: both functions given take any port; this one is started and claimed.
+        match Errno::check(unsafe { enable(port.id) }) {
+            Ok(_) => Setting::Applied(()),
+            Err(errno) => Setting::Refused { errno },
+        }
+    };
+    let promiscuous = filter(wanted.promiscuous, dpdk_sys::rte_eth_promiscuous_enable);
+    let all_multicast = filter(wanted.all_multicast, dpdk_sys::rte_eth_allmulticast_enable);
     Ok(Applied {
         rx_descriptors,
         tx_descriptors,
@@ -50,6 +61,7 @@ pub(crate) fn bring_up(
         rss,
         mtu,
         promiscuous,
+        all_multicast,
     })
 }
 
@@ -195,17 +207,6 @@ fn set_mtu(port: &Claim, wanted: Option<u16>, configured: Result<(), Errno>) -> 
     });
     match told {
         Ok(()) => Setting::Applied(mtu),
-        Err(errno) => Setting::Refused { errno },
-    }
-}
-
-fn set_promiscuous(port: &Claim, wanted: bool) -> Setting<()> {
-    if !wanted {
-        return Setting::NotAsked;
-    }
-    // SAFETY: the port is started and claimed.
-    match Errno::check(unsafe { dpdk_sys::rte_eth_promiscuous_enable(port.id) }) {
-        Ok(_) => Setting::Applied(()),
         Err(errno) => Setting::Refused { errno },
     }
 }

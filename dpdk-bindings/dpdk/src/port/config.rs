@@ -26,6 +26,8 @@ pub struct PortConfig {
     pub mtu: Option<u16>,
     /// Receive frames for any MAC address.
     pub promiscuous: bool,
+    /// Receive frames for any group (multicast) address.
+    pub all_multicast: bool,
     /// Work the device may do.
     pub offloads: Offloads,
 }
@@ -43,6 +45,7 @@ impl PortConfig {
             rss: None,
             mtu: None,
             promiscuous: false,
+            all_multicast: false,
             offloads: Offloads::default(),
         }
     }
@@ -216,4 +219,6 @@ pub struct Applied {
     pub mtu: Setting<u16>,
     /// Promiscuous mode.
     pub promiscuous: Setting<()>,
+    /// Frames for all groups.
+    pub all_multicast: Setting<()>,
 }

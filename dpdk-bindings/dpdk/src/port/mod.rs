@@ -57,6 +57,18 @@ impl Port {
         Ok(ports.into_iter().map(|port| port.name).collect())
     }
 
+    /// The NUMA socket of the port of this name, or of the first port of the device of this name, before it is opened.
+    ///
+    /// # Errors
+    /// [`PortError::NotFound`], [`PortError::AlreadyOpen`].
+    pub fn socket_by_name(eal: &Eal, name: &str) -> Result<SocketId, PortError> {
+        let claim = Claim::new(eal, name)?;
+        // SAFETY: the port exists while it is claimed.
+        Ok(SocketId::new(unsafe {
+            dpdk_sys::rte_eth_dev_socket_id(claim.id)
+        }))
+    }
+
     /// Attaches a device to the running EAL, described as for its `--vdev` or `-a` option
     /// (`net_af_packet0,iface=eth1`). Returns the names of its ports.
     ///
