@@ -4,6 +4,7 @@
 //! packet path needs), then the control core makes the first generation, then [`Hardware::launch`].
 
 mod memory;
+mod remarks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use afr_dataplane::id::WorkerId;
 use afr_dataplane::message::Shared;
 use afr_dataplane::worker::Peers;
 use dpdk::{
-    Applied, Eal, EalError, LcoreError, LcoreHandle, LcoreId, MempoolConfig, MempoolError, Port,
-    PortConfig, PortError, RssConfig, RssTypes, RxQueue, Setting, SocketPools, TxQueue,
+    Eal, EalError, LcoreError, LcoreHandle, LcoreId, MempoolConfig, MempoolError, Port, PortConfig,
+    PortError, RssConfig, RssTypes, RxQueue, SocketPools, TxQueue,
 };
 
 use crate::config::{DeviceKind, Idle, Process};
@@ -85,6 +86,8 @@ pub struct Hardware {
     /// Queues by worker, then by port.
     queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
     lcores: Vec<LcoreId>,
+    /// Of each worker.
+    places: Vec<remarks::Place>,
     idle: Idle,
     memory: Memory,
     remarks: Vec<String>,
@@ -131,7 +134,13 @@ impl Hardware {
                 ..MempoolConfig::default()
             },
         )?;
+        let cpus = process.workers.lcores.iter().zip(&lcores);
+        let places = cpus.map(|(cpu, lcore)| remarks::Place {
+            cpu: *cpu,
+            socket: eal.socket_of(*lcore),
+        });
         let mut hardware = Self {
+            places: places.collect(),
             queues: (0..workers).map(|_| (Vec::new(), Vec::new())).collect(),
             eal,
             pools,
@@ -160,8 +169,13 @@ impl Hardware {
         mtu: Option<u16>,
     ) -> Result<Port, PortError> {
         let workers = self.queues.len() as u16;
-        let lcore = self.lcores.first().copied();
-        let socket = lcore.map_or(dpdk::SocketId::ANY, |lcore| self.eal.socket_of(lcore));
+        let device_name = device.kind.name();
+        let socket = Port::socket_by_name(&self.eal, &device_name)?;
+        // Buffers lie next to the device that fills them, where a worker is there too; else next to the workers.
+        let sockets = || self.places.iter().map(|place| place.socket);
+        let near = sockets().find(|near| *near == socket);
+        let near = near.or_else(|| sockets().next());
+        let pool = self.pools.on(near.unwrap_or(dpdk::SocketId::ANY)).clone();
         let config = PortConfig {
             rx_queues: workers,
             tx_queues: workers,
@@ -173,21 +187,15 @@ impl Hardware {
             }),
             mtu,
             promiscuous: device.promiscuous,
-            ..PortConfig::new(self.pools.on(socket).clone())
+            // Neighbor Solicitations come to groups (RFC 4291 section 2.7.1), which a card filters out by itself. Virtual
+            // devices have no such filter, and mostly no call for it.
+            all_multicast: matches!(device.kind, DeviceKind::Pci(_)),
+            ..PortConfig::new(pool)
         };
-        let (port, rx, tx) = Port::open(&self.eal, &device.kind.name(), &config)?;
-        if port.socket() != socket && port.socket() != dpdk::SocketId::ANY {
-            self.remarks.push(format!(
-                "port {name} is on NUMA socket {}, its workers on {}: packets cross sockets",
-                port.socket(),
-                socket
-            ));
-        }
-        self.remarks.extend(
-            refusals(port.applied())
-                .into_iter()
-                .map(|refusal| format!("port {name}: {refusal}")),
-        );
+        let (port, rx, tx) = Port::open(&self.eal, &device_name, &config)?;
+        self.remarks
+            .extend(remarks::far(name, socket, &self.places));
+        self.remarks.extend(remarks::refusals(name, port.applied()));
         self.facts.push(PortFacts {
             mac: port.mac()?,
             driver: port.driver().to_owned(),
@@ -336,25 +344,6 @@ impl Drop for Appliance {
         // Where someone wants to know, `stop` has told.
         let _ = self.stop_workers();
     }
-}
-
-/// What the device did not grant, and what follows.
-fn refusals(applied: &Applied) -> Vec<String> {
-    let mut refusals = Vec::new();
-    if let Setting::Refused { errno } = applied.mtu {
-        refusals.push(format!(
-            "the device does not set the MTU ({errno}): the kernel's setting of the interface counts"
-        ));
-    }
-    if let Setting::Refused { errno } = applied.rss {
-        refusals.push(format!(
-            "the device does not spread flows over queues as asked ({errno}): workers may see unequal shares"
-        ));
-    }
-    if let Setting::Refused { errno } = applied.promiscuous {
-        refusals.push(format!("no promiscuous mode ({errno})"));
-    }
-    refusals
 }
 
 /// The EAL's arguments, and the runtime directory that they imply where it is this process's own.
