@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt clean install-deps
+.PHONY: help demo test test-nic bench lint fmt clean install-deps
 ARGS ?=
 
 help: ## this list
@@ -15,6 +15,12 @@ demo: install-deps ## the main job on real packets: three policies, one workload
 
 test: install-deps ## every check: format, lints, licences, docs, unit, property, loom, end to end
 	@scripts/check
+
+test-nic: ## afrd on PCI cards of a QEMU guest: vfio-pci, IOMMU, huge pages, RSS queues (ARGS=--help)
+	@scripts/install-deps --nic
+	@cargo build -p afr-controlplane -p afr-perf --bins --all-features
+	@scripts/nic-guest target/debug target/nic
+	@target/debug/afr-nic $(ARGS)
 
 bench: install-deps ## packets a second of one worker beside dpdk-testpmd (ARGS=--help)
 	@cargo build --release --workspace --all-features

@@ -1,4 +1,4 @@
-//! Lab, emulated cluster, load client, demo and throughput harness.
+//! Lab, emulated cluster, load client, demo, throughput harness and test on network cards.
 
 pub mod rng;
 pub mod answer;
@@ -10,3 +10,4 @@ pub mod load;
 pub mod lab;
 pub mod bench;
 pub mod demo;
+pub mod nic;

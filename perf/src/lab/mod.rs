@@ -43,12 +43,14 @@ pub use huge_pages::HugePages;
 pub(crate) use huge_pages::give_back as give_back_huge_pages;
 pub use interrupt::Interrupt;
 pub(crate) use leftovers::dead as dead_tags;
+pub(crate) use leftovers::tag;
 pub use leftovers::{Removed, clean};
 pub use namespace::{Namespace, NamespaceError};
 pub use peer::{Client, Dial, PeerError, Server};
 pub use process::{Process, ProcessError};
 pub use reporter::Heartbeat;
 pub use sender::{Wish, key, label, master, sender};
+pub(crate) use topology::Directory;
 pub use topology::{
     AFR_ADDRESS, AFR_SID, Host, Lab, LabError, LabSpec, SERVICE_PREFIX, client_address,
     service_address,

@@ -339,13 +339,13 @@ fn leave_to_afrd(router: &Namespace, interface: &str) -> Result<(), CommandError
 
 /// A directory that goes with its owner.
 #[derive(Debug)]
-struct Directory {
-    path: PathBuf,
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
     keep: bool,
 }
 
 impl Directory {
-    fn create(tag: &str) -> Result<Self, LabError> {
+    pub(crate) fn create(tag: &str) -> Result<Self, LabError> {
         let path = leftovers::directory(tag);
         fs::create_dir_all(&path).map_err(|source| LabError::File {
             path: path.clone(),
