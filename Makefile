@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic bench lint fmt clean install-deps
+.PHONY: help demo test test-nic bench stages stages-accept lint fmt clean install-deps
 ARGS ?=
 
 help: ## this list
@@ -25,6 +25,12 @@ test-nic: ## afrd on PCI cards of a QEMU guest: vfio-pci, IOMMU, huge pages, RSS
 bench: install-deps ## packets a second of one worker beside dpdk-testpmd (ARGS=--help)
 	@cargo build --release --workspace --all-features
 	@target/release/afr-bench $(ARGS)
+
+stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
+	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)
+
+stages-accept: install-deps ## accept the instructions that each stage needs now
+	@scripts/stages accept
 
 lint: install-deps ## clippy, warnings denied
 	@cargo clippy --workspace --all-targets --all-features -- -D warnings

@@ -48,6 +48,12 @@ impl ControlCore {
 
     /// An instance appears or changes.
     pub(crate) fn register(&mut self, slot: Slot, instance: Instance) {
+        self.enter(slot, instance);
+        self.rebuild();
+    }
+
+    /// The same without rebuilding the Maglev tables, for many at once.
+    pub(crate) fn enter(&mut self, slot: Slot, instance: Instance) {
         let held = &mut self.instances[slot.index()];
         let same = held
             .as_ref()
@@ -61,7 +67,6 @@ impl ControlCore {
         *held = Some(instance.clone());
         let instance = Arc::new(instance);
         self.push(Op::Instance { slot, instance });
-        self.rebuild();
     }
 
     /// An instance is gone.

@@ -1,0 +1,171 @@
+//! The frames of each scenario: [`ROUND`] different ones.
+
+use afr_dataplane::packet::parse::{self, Types};
+use afr_wire::{
+    EventOp, InstanceId, MacAlgorithm, MasterKey, OPTION_TYPE, Report, Request, RequestFlags, Role,
+    SRH_TLV_TYPE, SenderKey,
+};
+
+use super::ROUND;
+use super::site::{prefixes, task};
+use crate::support::metadata::{dest_option, events, report, signed_under};
+use crate::support::packet::Packet;
+use crate::support::setup::{CHAT, CLUSTER, FABRIC, REPORT_KEY, WILD, ip, service};
+use crate::support::world::{data, datagram, reply, syn, tunnelled_reply};
+
+/// Code points of the metadata.
+pub(crate) const TYPES: Types = Types {
+    option: OPTION_TYPE,
+    tlv: SRH_TLV_TYPE,
+};
+
+/// The first of the clients' ports.
+const PORTS: usize = 20_000;
+/// Instances that reply.
+const REPLYING: usize = 64;
+
+/// A frame for each number of a round.
+fn round(packet: impl Fn(usize) -> Packet) -> Vec<Vec<u8>> {
+    (0..ROUND).map(|n| packet(n).frame()).collect()
+}
+
+fn port(n: usize) -> u16 {
+    (PORTS + n) as u16
+}
+
+fn instance(n: usize) -> u16 {
+    (n % REPLYING) as u16 + 1
+}
+
+/// Clients' SYN, with or without a request.
+pub(crate) fn opening(with_request: bool) -> Vec<Vec<u8>> {
+    round(|n| {
+        let packet = syn(port(n), service(CHAT));
+        if with_request {
+            packet.asking(&task(n))
+        } else {
+            packet
+        }
+    })
+}
+
+/// Clients' payload without metadata.
+pub(crate) fn plain() -> Vec<Vec<u8>> {
+    round(|n| data(port(n), service(CHAT), 7))
+}
+
+/// Clients' payload with the request of their flow, or with the request of so many tasks later.
+pub(crate) fn asking(later: usize) -> Vec<Vec<u8>> {
+    round(|n| data(port(n), service(CHAT), 7).asking(&task(n + later)))
+}
+
+/// SYN with a request that somebody else signed.
+pub(crate) fn forged() -> Vec<Vec<u8>> {
+    round(|n| {
+        let packet = syn(port(n), service(CHAT));
+        let object = signed_under(&task(n), &packet, &MasterKey::new([0xEE; 16]));
+        packet.with(dest_option(&object))
+    })
+}
+
+/// Datagrams, each a task of its own.
+pub(crate) fn tasks() -> Vec<Vec<u8>> {
+    round(|n| {
+        let request = Request {
+            flags: RequestFlags::NEW_TASK,
+            ..task(n)
+        };
+        datagram(port(n), service(CHAT)).asking(&request)
+    })
+}
+
+/// Clients' payload with a request, from where requests are not believed.
+pub(crate) fn untrusted() -> Vec<Vec<u8>> {
+    round(|n| {
+        let packet = data(port(n), service(CHAT), 7).by(WILD);
+        packet.asking(&task(n))
+    })
+}
+
+/// Tunnelled replies, each with the report in question of its instance.
+pub(crate) fn replies(seq: u32) -> Vec<Vec<u8>> {
+    round(|n| {
+        let packet = tunnelled_reply(instance(n), port(n), service(CHAT));
+        packet.reporting(&news(instance(n), seq))
+    })
+}
+
+/// The same with an inner source that is no service, so that they end when they are decapsulated; with a report or without.
+pub(crate) fn foreign_replies(seq: Option<u32>) -> Vec<Vec<u8>> {
+    round(|n| {
+        let packet = tunnelled_reply(instance(n), port(n), ip("2001:db8:bad::1"));
+        match seq {
+            Some(seq) => packet.reporting(&news(instance(n), seq)),
+            None => packet,
+        }
+    })
+}
+
+/// Replies of a service that merely pass through, with a report or without.
+pub(crate) fn passing(seq: Option<u32>) -> Vec<Vec<u8>> {
+    round(|n| {
+        let packet = reply(port(n), service(CHAT)).by(FABRIC);
+        match seq {
+            Some(seq) => packet.reporting(&news(instance(n), seq)),
+            None => packet,
+        }
+    })
+}
+
+/// The report of instance `n`: its load, and two prefixes that it holds now.
+fn news(n: u16, seq: u32) -> Report {
+    let [shallow, deep, _] = prefixes(n);
+    Report {
+        pending_prefill_tokens: 1_000,
+        events: events(&[(EventOp::Stored, shallow), (EventOp::Stored, deep)]),
+        ..report(n, seq)
+    }
+}
+
+/// Makes the reports in [`replies`] or [`foreign_replies`] the next ones of their instances, as often as one likes.
+pub(crate) struct Renewal {
+    keys: Vec<SenderKey>,
+    /// Where the report lies in each frame.
+    at: std::ops::Range<usize>,
+    seq: u32,
+}
+
+impl Renewal {
+    pub(crate) fn of(frames: &[Vec<u8>]) -> Self {
+        let master = MasterKey::new([REPORT_KEY.0 as u8; 16]);
+        let key = |n: usize| {
+            let sender = InstanceId(u32::from(instance(n))).0.to_be_bytes();
+            SenderKey::derive(
+                MacAlgorithm::AesCmac,
+                &master,
+                Role::Report,
+                CLUSTER,
+                &sender,
+            )
+        };
+        let found = parse::ipv6(&frames[0], 14, TYPES).unwrap().report.unwrap();
+        let at = usize::from(found.at);
+        Self {
+            keys: (0..REPLYING).map(key).collect(),
+            at: at..at + usize::from(found.len),
+            seq: 1_000,
+        }
+    }
+
+    /// Numbers and signs all of them.
+    pub(crate) fn next(&mut self, frames: &mut [Vec<u8>]) {
+        for (n, frame) in frames.iter_mut().enumerate() {
+            if n % REPLYING == 0 {
+                self.seq += 1;
+            }
+            let object = &mut frame[self.at.clone()];
+            object[16..20].copy_from_slice(&self.seq.to_be_bytes());
+            self.keys[n % REPLYING].sign_report(object).unwrap();
+        }
+    }
+}
