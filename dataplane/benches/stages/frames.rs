@@ -1,5 +1,7 @@
 //! The frames of each scenario: [`ROUND`] different ones.
 
+use std::net::Ipv6Addr;
+
 use afr_dataplane::packet::parse::{self, Types};
 use afr_wire::{
     EventOp, InstanceId, MacAlgorithm, MasterKey, OPTION_TYPE, Report, Request, RequestFlags, Role,
@@ -9,9 +11,11 @@ use afr_wire::{
 use super::ROUND;
 use super::site::{prefixes, task};
 use crate::support::metadata::{dest_option, events, report, signed_under};
-use crate::support::packet::Packet;
-use crate::support::setup::{CHAT, CLUSTER, FABRIC, REPORT_KEY, WILD, ip, service};
-use crate::support::world::{data, datagram, reply, syn, tunnelled_reply};
+use crate::support::packet::{ACK, PSH, Packet};
+use crate::support::setup::{
+    CHAT, CLUSTER, REPORT_KEY, SID, WILD, instance_mac, ip, service, tunnel_source,
+};
+use crate::support::world::{data, datagram, reply, syn};
 
 /// Code points of the metadata.
 pub(crate) const TYPES: Types = Types {
@@ -87,18 +91,21 @@ pub(crate) fn untrusted() -> Vec<Vec<u8>> {
     })
 }
 
-/// Tunnelled replies, each with the report in question of its instance.
-pub(crate) fn replies(seq: u32) -> Vec<Vec<u8>> {
+/// Tunnelled replies, each with its instance's report of this number, or without.
+pub(crate) fn replies(seq: Option<u32>) -> Vec<Vec<u8>> {
     round(|n| {
-        let packet = tunnelled_reply(instance(n), port(n), service(CHAT));
-        packet.reporting(&news(instance(n), seq))
+        let packet = tunnelled(n, service(CHAT));
+        match seq {
+            Some(seq) => packet.reporting(&news(instance(n), seq)),
+            None => packet,
+        }
     })
 }
 
 /// The same with an inner source that is no service, so that they end when they are decapsulated; with a report or without.
 pub(crate) fn foreign_replies(seq: Option<u32>) -> Vec<Vec<u8>> {
     round(|n| {
-        let packet = tunnelled_reply(instance(n), port(n), ip("2001:db8:bad::1"));
+        let packet = tunnelled(n, ip("2001:db8:bad::1"));
         match seq {
             Some(seq) => packet.reporting(&news(instance(n), seq)),
             None => packet,
@@ -109,12 +116,28 @@ pub(crate) fn foreign_replies(seq: Option<u32>) -> Vec<Vec<u8>> {
 /// Replies of a service that merely pass through, with a report or without.
 pub(crate) fn passing(seq: Option<u32>) -> Vec<Vec<u8>> {
     round(|n| {
-        let packet = reply(port(n), service(CHAT)).by(FABRIC);
+        let packet = answer(n, service(CHAT));
         match seq {
             Some(seq) => packet.reporting(&news(instance(n), seq)),
             None => packet,
         }
     })
+}
+
+/// The service's payload.
+fn answer(n: usize, source: Ipv6Addr) -> Packet {
+    reply(port(n), source).tcp(|tcp| {
+        *tcp.flags = PSH | ACK;
+        tcp.options.clear();
+        *tcp.payload = b"data: {\"choices\":[{\"text\":\" the\"}]}".to_vec();
+    })
+}
+
+/// The same in the tunnel of its instance.
+fn tunnelled(n: usize, source: Ipv6Addr) -> Packet {
+    let mut packet = answer(n, source).tunnelled(tunnel_source(instance(n)), SID);
+    packet.from_mac = instance_mac(instance(n));
+    packet
 }
 
 /// The report of instance `n`: its load, and two prefixes that it holds now.

@@ -118,6 +118,7 @@ macro_rules! all_stages {
             bad_mac = stages::path::bad_mac,
             new_flow_64 = stages::path::new_flow_64,
             new_flow_1024 = stages::path::new_flow_1024,
+            reply_plain = stages::path::reply_plain,
             reply_same = stages::path::reply_same,
             reply_fresh = stages::path::reply_fresh,
             transit_strip = stages::path::transit_strip,

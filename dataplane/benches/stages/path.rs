@@ -153,9 +153,17 @@ fn new_flow(instances: u16) -> Case {
         .case()
 }
 
+/// A tunnelled reply without a report.
+pub(crate) fn reply_plain() -> Case {
+    Lane::new(INSTANCES, |_| {})
+        .round(FABRIC, frames::replies(None))
+        .counting(&[Figure::ForwardedReply])
+        .case()
+}
+
 /// A tunnelled reply with a report that is known.
 pub(crate) fn reply_same() -> Case {
-    let frames = frames::replies(2);
+    let frames = frames::replies(Some(2));
     Lane::new(INSTANCES, |_| {})
         .before(FABRIC, &frames)
         .round(FABRIC, frames)
@@ -169,7 +177,7 @@ pub(crate) fn reply_same() -> Case {
 /// A tunnelled reply with a new report.
 pub(crate) fn reply_fresh() -> Case {
     Lane::new(INSTANCES, |_| {})
-        .renewed(FABRIC, frames::replies(2))
+        .renewed(FABRIC, frames::replies(Some(2)))
         .counting(&[
             Figure::Note(MetadataNote::ReportApplied),
             Figure::ForwardedReply,
