@@ -39,6 +39,11 @@ impl PacketBuf for Frame {
     }
 
     #[inline]
+    fn has_headroom(&self, n: usize) -> bool {
+        self.start >= n
+    }
+
+    #[inline]
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
         self.start = self.start.checked_sub(n)?;
         Some(self.data_mut())

@@ -1,8 +1,8 @@
 //! What is measured, described once for both harnesses: `nanoseconds` (criterion) and `instructions` (callgrind).
 //!
-//! [`single`] has the stages that can be called by themselves, each under the name of its file. The others ([`path`]) are
-//! measured through `Worker::burst`, in bursts of 32: a packet that ends in the stage it is named after, or the whole way
-//! of a packet. A stage's figure there includes those before it.
+//! [`single`] and [`decision`] have the stages that can be called by themselves, each under the name of its file. The
+//! others ([`path`]) are measured through `Worker::burst`, in bursts of 32: a packet that ends in the stage it is named
+//! after, or the whole way of a packet. A stage's figure there includes those before it.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,11 +11,13 @@
     reason = "failing is what a check is for"
 )]
 
-mod buffer;
-mod frames;
-pub(crate) mod path;
 pub(crate) mod single;
+pub(crate) mod decision;
+pub(crate) mod path;
+mod lane;
+mod frames;
 mod site;
+mod buffer;
 
 /// Packets, or calls, in a round.
 pub(crate) const ROUND: usize = 256;
@@ -96,15 +98,20 @@ macro_rules! all_stages {
             flow_insert = stages::single::flow_insert,
             verify_aes_cmac = stages::single::verify_aes_cmac,
             verify_siphash = stages::single::verify_siphash,
+            verify_together = stages::single::verify_together,
             verify_none = stages::single::verify_none,
             admit = stages::single::admit,
             replay_guard = stages::single::replay_guard,
-            match_64 = stages::single::match_64,
-            match_1024 = stages::single::match_1024,
-            score_64 = stages::single::score_64,
-            score_1024 = stages::single::score_1024,
-            dispatch_64 = stages::single::dispatch_64,
-            dispatch_1024 = stages::single::dispatch_1024,
+            match_64 = stages::decision::match_64,
+            match_1024 = stages::decision::match_1024,
+            match_anew_64 = stages::decision::match_anew_64,
+            match_anew_1024 = stages::decision::match_anew_1024,
+            score_64 = stages::decision::score_64,
+            score_1024 = stages::decision::score_1024,
+            score_anew_64 = stages::decision::score_anew_64,
+            score_anew_1024 = stages::decision::score_anew_1024,
+            dispatch_64 = stages::decision::dispatch_64,
+            dispatch_1024 = stages::decision::dispatch_1024,
             encap = stages::single::encap,
             encap_template = stages::single::encap_template,
             decap = stages::path::decap,

@@ -2,45 +2,30 @@
 
 use std::hint::black_box;
 
-use afr_dataplane::aft::Aft;
-use afr_dataplane::aft::epoch::Reader;
-use afr_dataplane::aft::maglev::Maglev;
-use afr_dataplane::aft::residency::Overlay;
-use afr_dataplane::config::{self, EcnMode, PolicyKind};
+use afr_dataplane::config::{self, EcnMode};
 use afr_dataplane::flow::{FlowEntry, FlowKey, FlowTable, Pin};
-use afr_dataplane::id::{Incarnation, Slot, WorkerId};
+use afr_dataplane::id::{Incarnation, Slot};
 use afr_dataplane::packet::PacketBuf;
 use afr_dataplane::packet::encap::{self, EthernetOut, HeaderTemplate, Outer};
 use afr_dataplane::packet::parse::{self, Parsed};
 use afr_dataplane::packet::strip;
-use afr_dataplane::reply::overlay::LoadOverlay;
 use afr_dataplane::request::admit::Admit;
-use afr_dataplane::request::matching::{Need, candidates};
-use afr_dataplane::request::policy::{self, Task};
 use afr_dataplane::request::replay_guard::ReplayGuard;
-use afr_dataplane::request::score::{Scratch, View};
 use afr_dataplane::request::verify::SenderKeys;
-use afr_wire::{
-    Bloom, CatalogueVersion, DomainId, KeyId, Label32, Object, Place, PolicyScope, Request,
-    RequestContext, Role,
-};
+use afr_wire::{KeyId, MAX_CHECKS, Object, Place, Request, RequestContext, Role, verify_requests};
 
 use super::buffer::{Frame, Pool};
 use super::frames::{self, TYPES};
-use super::site::{Site, prefixes};
+use super::site;
 use super::{Case, ROUND};
-use crate::stages::site;
 use crate::support::metadata::signed;
 use crate::support::setup::{
-    AFR, CATALOGUE, CHAT, CHAT_IX, CLIENT, FABRIC, KEY, LABELS, NARROW_KEY, Setup, instance_mac,
-    label, mac, service, sid,
+    AFR, CHAT, CHAT_IX, CLIENT, FABRIC, KEY, NARROW_KEY, Setup, instance_mac, mac, service, sid,
 };
 use crate::support::world::syn;
 
 /// The monotonic clock, in microseconds.
 const NOW_US: u64 = 100_000_000;
-/// Length of the prompt that is placed.
-const PROMPT_TOKENS: u32 = 4_096;
 
 /// A packet with a Destination Options header.
 pub(crate) fn parse() -> Case {
@@ -120,7 +105,7 @@ fn flow_table() -> FlowTable {
     FlowTable::new(&flows, 1)
 }
 
-fn flow_key(n: usize) -> FlowKey {
+pub(crate) fn flow_key(n: usize) -> FlowKey {
     FlowKey {
         src: CLIENT.octets(),
         dst: service(CHAT).octets(),
@@ -147,6 +132,32 @@ pub(crate) fn verify_siphash() -> Case {
     verifying(NARROW_KEY)
 }
 
+/// Eight tags under AES-CMAC at once, a request's share of it.
+pub(crate) fn verify_together() -> Case {
+    let packet = syn(1, service(CHAT));
+    let objects: Vec<_> = (0..ROUND)
+        .map(|n| signed(&site::task(n), &packet))
+        .collect();
+    let state = (Setup::new(0).config, SenderKeys::new(64), objects);
+    Case::new(
+        state,
+        |_| {},
+        move |(config, keys, objects), n| {
+            if !n.is_multiple_of(MAX_CHECKS) {
+                return;
+            }
+            let sender = u128::from(CLIENT);
+            let key = config
+                .key(KEY)
+                .and_then(|key| keys.derived(config, key, Role::Request, sender))
+                .unwrap();
+            let checks: [_; MAX_CHECKS] =
+                std::array::from_fn(|at| (key, context(), objects[n + at].as_slice()));
+            assert_eq!(verify_requests(black_box(&checks)), (1 << MAX_CHECKS) - 1);
+        },
+    )
+}
+
 /// A request without a tag: read.
 pub(crate) fn verify_none() -> Case {
     verifying(KeyId::NONE)
@@ -162,12 +173,7 @@ fn verifying(key: KeyId) -> Case {
             signed(&request, &syn(1, service(CHAT)))
         })
         .collect();
-    let context = RequestContext {
-        source: CLIENT.octets(),
-        destination: service(CHAT).octets(),
-        protocol: 6,
-        destination_port: 8_000,
-    };
+    let context = context();
     let state = (Setup::new(0).config, SenderKeys::new(64), objects, context);
     Case::new(
         state,
@@ -179,12 +185,22 @@ fn verifying(key: KeyId) -> Case {
             };
             let sender = u128::from_be_bytes(context.source);
             let authentic = config.key(view.key_id()).is_none_or(|key| {
-                let key = keys.derived(config, key, Role::Request, sender);
-                key.verify_request(black_box(context), &view)
+                keys.derived(config, key, Role::Request, sender)
+                    .is_some_and(|key| key.verify_request(black_box(context), &view))
             });
             assert!(authentic);
         },
     )
+}
+
+/// What a tag covers of its packet.
+fn context() -> RequestContext {
+    RequestContext {
+        source: CLIENT.octets(),
+        destination: service(CHAT).octets(),
+        protocol: 6,
+        destination_port: 8_000,
+    }
 }
 
 /// A dispatch that source and class have tokens for.
@@ -226,169 +242,6 @@ pub(crate) fn replay_guard() -> Case {
             black_box(guard.charge(*now_us / 1_000_000, sender, black_box(n as u64)));
         },
     )
-}
-
-/// The candidates among 64 instances, for two labels.
-pub(crate) fn match_64() -> Case {
-    matching(64)
-}
-
-/// The candidates among 1,024 instances, for two labels.
-pub(crate) fn match_1024() -> Case {
-    matching(1_024)
-}
-
-fn matching(instances: u16) -> Case {
-    let decision = Decision::new(instances);
-    Case::new(
-        decision,
-        |_| {},
-        |decision, _| {
-            black_box(decision.candidates());
-        },
-    )
-}
-
-/// The smallest estimate of 64.
-pub(crate) fn score_64() -> Case {
-    scoring(64)
-}
-
-/// The smallest estimate of 1,024.
-pub(crate) fn score_1024() -> Case {
-    scoring(1_024)
-}
-
-fn scoring(instances: u16) -> Case {
-    let mut decision = Decision::new(instances);
-    assert_eq!(decision.candidates(), usize::from(instances));
-    decision.reuse(0);
-    Case::new(
-        decision,
-        |_| {},
-        |decision, n| {
-            black_box(decision.pick(n as u64));
-        },
-    )
-}
-
-/// The whole decision among 64 candidates: admitted, charged, matched, reuse found, scored, labels checked exactly.
-pub(crate) fn dispatch_64() -> Case {
-    dispatching(64)
-}
-
-/// The whole decision among 1,024 candidates.
-pub(crate) fn dispatch_1024() -> Case {
-    dispatching(1_024)
-}
-
-fn dispatching(instances: u16) -> Case {
-    Case::new(
-        Decision::new(instances),
-        |decision| decision.now_us += 10_000,
-        |decision, n| {
-            assert!(decision.decide(n).is_some());
-        },
-    )
-}
-
-/// What a dispatch decision is made from.
-struct Decision {
-    site: Site,
-    reader: Reader<Aft>,
-    loads: LoadOverlay,
-    overlay: Overlay,
-    admit: Admit,
-    replay: ReplayGuard,
-    scratch: Scratch,
-    bloom: Bloom<4>,
-    labels: [Label32; 2],
-    now_us: u64,
-}
-
-impl Decision {
-    fn new(instances: u16) -> Self {
-        let (site, reader) = Site::new(instances, |_| {});
-        let config = &reader.get().config;
-        let labels = [label(LABELS[0]), label(LABELS[1])];
-        let mut bloom = Bloom::new();
-        for label in labels {
-            bloom.insert(label);
-        }
-        let slots = usize::from(instances);
-        Self {
-            loads: LoadOverlay::new(slots),
-            overlay: Overlay::new(config.limits.overlay_signatures as usize),
-            admit: Admit::new(&config.admit, config.limits.classes, 1),
-            replay: ReplayGuard::new(&config.limits, &config.dispatch, 1),
-            scratch: Scratch::new(slots, usize::from(config.limits.classes)),
-            bloom,
-            labels,
-            now_us: site.now.mono_us,
-            reader,
-            site,
-        }
-    }
-
-    #[inline]
-    fn candidates(&mut self) -> usize {
-        let need = Need {
-            class: CHAT_IX,
-            policy: PolicyScope(0),
-            bloom: black_box(self.bloom.words()),
-        };
-        let (aft, live) = (self.reader.get(), &self.site.shared.live);
-        candidates(
-            aft,
-            live,
-            &self.loads,
-            &need,
-            self.now_us,
-            &mut self.scratch,
-        )
-    }
-
-    #[inline]
-    fn reuse(&mut self, n: usize) {
-        let known = self.reader.get().known(WorkerId(0), &self.overlay);
-        let (catalogue, domain): (CatalogueVersion, _) = (CATALOGUE, DomainId(0));
-        let prefixes = prefixes(n as u16);
-        let reuse = &mut self.scratch.reuse;
-        reuse.compute(&known, catalogue, domain, black_box(&prefixes));
-    }
-
-    #[inline]
-    fn pick(&mut self, flow_hash: u64) -> Option<Slot> {
-        let aft = self.reader.get();
-        let view = View {
-            aft,
-            loads: &self.loads,
-            inflight: &self.site.shared.inflight,
-        };
-        let task = Task {
-            class: CHAT_IX,
-            prompt_tokens: PROMPT_TOKENS,
-            flow_hash: black_box(flow_hash),
-        };
-        let knobs = &aft.config.dispatch;
-        policy::pick(PolicyKind::Ttft, &view, &task, knobs, &mut self.scratch)
-    }
-
-    fn decide(&mut self, n: usize) -> Option<Slot> {
-        let key = flow_key(n);
-        let source = u128::from(CLIENT);
-        black_box(self.admit.admit(self.now_us, source, CHAT_IX, 0, 0));
-        let now_s = self.now_us / 1_000_000;
-        black_box(self.replay.charge(now_s, source, n as u64));
-        let seed = &self.reader.get().config.maglev_seed;
-        let hash = Maglev::flow_hash(seed, &key.src, &key.dst, key.proto, key.sport, key.dport);
-        self.candidates();
-        self.reuse(n);
-        let slot = self.pick(hash)?;
-        let aft = self.reader.get();
-        aft.has_labels(slot, black_box(&self.labels))
-            .then_some(slot)
-    }
 }
 
 /// An outer header before a packet, field by field.
