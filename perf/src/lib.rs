@@ -1,6 +1,7 @@
 //! Lab, emulated cluster, load client, demo, throughput harness and test on network cards.
 
 pub mod rng;
+pub mod svg;
 pub mod answer;
 pub mod engine;
 pub mod trace;

@@ -2,9 +2,8 @@
 //!
 //! Policies differ by dashes and direct labels as well as by colour, so that a black-and-white print is legible.
 
-use std::fmt::Write;
-
 use super::outcome::{Outcome, Policy};
+use crate::svg::Svg;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 470.0;
@@ -59,36 +58,27 @@ const CHARTS: [Chart; 4] = [
 /// Draws the outcomes; `caption` says what they rest on.
 #[must_use]
 pub fn draw(outcomes: &[Outcome], caption: &str) -> String {
-    let mut svg = String::new();
-    // Writing to a string does not fail.
-    let _ = write!(
-        svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
-         height=\"{HEIGHT}\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-    );
-    text(
-        &mut svg,
+    let mut svg = Svg::new(WIDTH, HEIGHT);
+    svg.text(
         (FRAME.0, 28.0),
         "start",
         17,
         "Time to first token by dispatch policy",
     );
-    text(&mut svg, (FRAME.0, 48.0), "start", 12, caption);
+    svg.text((FRAME.0, 48.0), "start", 12, caption);
     curves(&mut svg, outcomes);
     for (at, chart) in CHARTS.iter().enumerate() {
         let left = BARS_LEFT + BARS_PITCH.0 * (at % 2) as f64;
         let top = FRAME.1 + 12.0 + BARS_PITCH.1 * (at / 2) as f64;
-        text(&mut svg, (left, top - 8.0), "start", 13, chart.title);
+        svg.text((left, top - 8.0), "start", 13, chart.title);
         bars(&mut svg, (left, top), outcomes, chart);
     }
     legend(&mut svg, outcomes);
-    svg.push_str("</svg>\n");
-    svg
+    svg.finish()
 }
 
 /// Share of requests whose first token came within so many milliseconds, time on a logarithmic axis.
-fn curves(svg: &mut String, outcomes: &[Outcome]) {
+fn curves(svg: &mut Svg, outcomes: &[Outcome]) {
     let (left, top, width, height) = FRAME;
     let all = || {
         outcomes
@@ -108,9 +98,8 @@ fn curves(svg: &mut String, outcomes: &[Outcome]) {
     let y = |share: f64| top + height * (1.0 - share);
     for step in 0..=4 {
         let share = f64::from(step) / 4.0;
-        line(svg, (left, y(share)), (left + width, y(share)));
-        text(
-            svg,
+        svg.rule((left, y(share)), (left + width, y(share)));
+        svg.text(
             (left - 8.0, y(share) + 4.0),
             "end",
             12,
@@ -120,17 +109,16 @@ fn curves(svg: &mut String, outcomes: &[Outcome]) {
     let mut decade = low;
     while decade <= high {
         let ms = 10_f64.powf(decade);
-        line(svg, (x(ms), top), (x(ms), top + height));
+        svg.rule((x(ms), top), (x(ms), top + height));
         let label = if ms < 1_000.0 {
             format!("{ms:.0} ms")
         } else {
             format!("{:.0} s", ms / 1_000.0)
         };
-        text(svg, (x(ms), top + height + 18.0), "middle", 12, &label);
+        svg.text((x(ms), top + height + 18.0), "middle", 12, &label);
         decade += 1.0;
     }
-    text(
-        svg,
+    svg.text(
         (left, top + height + 38.0),
         "start",
         12,
@@ -146,19 +134,14 @@ fn curves(svg: &mut String, outcomes: &[Outcome]) {
             .map(|point| {
                 let share = point as f64 / POINTS as f64;
                 let sample = sorted[(share * last as f64).round() as usize];
-                format!("{:.1},{:.1}", x(sample), y(share))
+                (x(sample), y(share))
             })
             .collect();
-        let (colour, dashes) = style(outcome.policy);
-        let _ = writeln!(
-            svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashes}\"/>",
-            points.join(" ")
-        );
+        svg.curve(&points, style(outcome.policy));
     }
 }
 
-fn bars(svg: &mut String, (left, top): (f64, f64), outcomes: &[Outcome], chart: &Chart) {
+fn bars(svg: &mut Svg, (left, top): (f64, f64), outcomes: &[Outcome], chart: &Chart) {
     let Chart {
         value, decimals, ..
     } = chart;
@@ -173,63 +156,31 @@ fn bars(svg: &mut String, (left, top): (f64, f64), outcomes: &[Outcome], chart: 
         let tall = (height - 16.0) * value(outcome) / most;
         let (x, y) = (left + pitch * at as f64, top + height - tall);
         let wide = pitch * 0.7;
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{tall:.1}\" fill=\"{colour}\"/>"
-        );
+        svg.bar((x, y), (wide, tall), colour);
         let middle = x + wide / 2.0;
-        text(
-            svg,
+        svg.text(
             (middle, y - 4.0),
             "middle",
             12,
             &format!("{:.*}", *decimals, value(outcome)),
         );
-        text(
-            svg,
+        svg.text(
             (middle, top + height + 15.0),
             "middle",
             11,
             outcome.policy.name(),
         );
     }
-    line(svg, (left, top + height), (left + width, top + height));
+    svg.rule((left, top + height), (left + width, top + height));
 }
 
-fn legend(svg: &mut String, outcomes: &[Outcome]) {
+fn legend(svg: &mut Svg, outcomes: &[Outcome]) {
     let y = HEIGHT - 22.0;
     for (at, outcome) in outcomes.iter().enumerate() {
-        let (colour, dashes) = style(outcome.policy);
         let x = FRAME.0 + 290.0 * at as f64;
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"3\" stroke-dasharray=\"{dashes}\"/>",
-            x + 36.0
-        );
-        text(
-            svg,
-            (x + 44.0, y + 4.0),
-            "start",
-            13,
-            outcome.policy.title(),
-        );
+        svg.sample((x, y), 36.0, style(outcome.policy));
+        svg.text((x + 44.0, y + 4.0), "start", 13, outcome.policy.title());
     }
-}
-
-fn line(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"#c8c8c8\"/>",
-        from.0, from.1, to.0, to.1
-    );
-}
-
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, size: u8, what: &str) {
-    let what = what.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{what}</text>"
-    );
 }
 
 #[cfg(test)]
