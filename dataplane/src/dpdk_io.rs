@@ -229,7 +229,10 @@ impl WorkerLoop {
                 self.worker.counters_mut().add(Figure::BusyCycles, cycles);
             }
             before = ticks;
-            was_busy = self.round(ticks) != 0;
+            let received = self.round(ticks);
+            #[cfg(feature = "bench-hooks")]
+            crate::bench_hooks::took(dpdk::tsc::rdtsc().wrapping_sub(ticks), received);
+            was_busy = received != 0;
             if was_busy {
                 empty_rounds = 0;
             } else {

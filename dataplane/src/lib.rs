@@ -27,5 +27,7 @@ pub mod clock;
 pub mod explain;
 pub mod path;
 pub mod worker;
+#[cfg(feature = "bench-hooks")]
+pub mod bench_hooks;
 #[cfg(feature = "eal")]
 pub mod dpdk_io;

@@ -71,7 +71,7 @@ struct Arguments {
     check: bool,
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let file = arguments.config.unwrap_or(arguments.file);
     let loaded = match config::load(&file, 1) {

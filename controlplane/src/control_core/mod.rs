@@ -7,6 +7,8 @@
 pub mod thread;
 mod watch;
 mod operate;
+#[cfg(feature = "bench-hooks")]
+mod driver;
 
 use std::sync::Arc;
 

@@ -24,10 +24,21 @@ pub fn run(
     stop: &AtomicBool,
     clock: impl Fn() -> Now,
 ) {
+    #[cfg(feature = "bench-hooks")]
+    let mut driver = super::driver::Driver::from_environment();
     while !stop.load(Ordering::Relaxed) {
+        #[cfg(feature = "bench-hooks")]
+        if let Some(driver) = &mut driver {
+            driver.drive(core, clock());
+        }
         let step = core.step(clock());
         step.notices.iter().for_each(log);
         inbox.serve(core, SERVED);
+        #[cfg(feature = "bench-hooks")]
+        if let Some(driver) = &driver {
+            driver.pause(|| clock().mono_us);
+            continue;
+        }
         let interval_us = core.running().control.publish_interval_us;
         let wait_us = match step.publish {
             Publish::Waiting => RETRY_US,
