@@ -10,7 +10,7 @@ install-deps: ## DPDK, libclang and tools from the distribution (Debian 12, Ubun
 	@scripts/install-deps
 
 demo: install-deps ## the main job on real packets: three policies, one workload (ARGS=--json, --help, ...)
-	@cargo build --release --workspace --all-features
+	@cargo build --release --workspace
 	@target/release/afr-demo $(ARGS)
 
 test: install-deps ## every check: format, lints, licences, docs, unit, property, loom, end to end
@@ -18,13 +18,15 @@ test: install-deps ## every check: format, lints, licences, docs, unit, property
 
 test-nic: ## afrd on PCI cards of a QEMU guest: vfio-pci, IOMMU, huge pages, RSS queues (ARGS=--help)
 	@scripts/install-deps --nic
-	@cargo build -p afr-controlplane -p afr-perf --bins --all-features
+	@cargo build -p afr-controlplane -p afr-perf --bins
 	@scripts/nic-guest target/debug target/nic
 	@target/debug/afr-nic $(ARGS)
 
-bench: install-deps ## packets a second of one worker beside dpdk-testpmd (ARGS=--help)
-	@cargo build --release --workspace --all-features
-	@target/release/afr-bench $(ARGS)
+bench: install-deps ## packets a second of one worker beside dpdk-testpmd (QUICK=1: under three minutes; ARGS=--help)
+	@cargo build --release -p afr-controlplane -p afr-perf --bin afrd --bin afr-bench
+	@# afrd with what the harness bends, under a name of its own: the ordinary afrd has none of it.
+	@cargo build --release -p afr-controlplane --features bench-hooks --bin afrd-bench
+	@target/release/afr-bench $(if $(QUICK),--quick) $(ARGS)
 
 stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
 	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)
