@@ -26,6 +26,7 @@ pub struct Place {
     tag: String,
     directory: PathBuf,
     pages: Option<HugePages>,
+    huge_mib: u32,
 }
 
 impl Place {
@@ -47,6 +48,7 @@ impl Place {
             tag,
             directory,
             pages: None,
+            huge_mib: 0,
         })
     }
 
@@ -69,6 +71,7 @@ impl Place {
     /// The system has not so many, or does not mount; then none are taken.
     pub fn take_huge_pages(&mut self, mib: u32) -> anyhow::Result<()> {
         self.pages = None;
+        self.huge_mib = 0;
         let pages = HugePages::take(&self.directory, mib)?;
         let mount = self.directory.join(MOUNT);
         if !is_mounted(&mount) {
@@ -79,7 +82,14 @@ impl Place {
             ))?;
         }
         self.pages = Some(pages);
+        self.huge_mib = mib;
         Ok(())
+    }
+
+    /// How much was taken in huge pages, in MiB.
+    #[must_use]
+    pub fn huge_mib(&self) -> u32 {
+        self.huge_mib
     }
 
     /// Where hugetlbfs is mounted, if huge pages were taken.

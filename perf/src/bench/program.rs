@@ -1,17 +1,19 @@
 //! The programs that are measured: `afrd`, and `dpdk-testpmd` in its forwarding modes.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 
-use super::frames::{self, Frames};
+use super::configuration::{Surroundings, configuration};
 use super::place::Place;
-use super::telemetry::Telemetry;
-use crate::lab::Interrupt;
+use super::scenario::Case;
+
+/// What 5tswap leaves out, to stand beside every ratio to it.
+pub const DISCLAIMER: &str = "5tswap swaps Ethernet and IP addresses and ports: no look-up, no state, no MAC or report \
+    verified, no dispatch, no encapsulation, nothing stripped, no hop limit.";
 
 /// A program under measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub enum Program {
     /// testpmd that swaps Ethernet addresses.
     MacSwap,
     /// testpmd that swaps Ethernet and IP addresses and ports: reads and writes the headers the AFR reads and writes,
-    /// without look-up, state or encapsulation.
+    /// and does nothing else.
     FiveTupleSwap,
 }
 
@@ -41,274 +43,66 @@ impl Program {
             Self::FiveTupleSwap => "testpmd-5tswap",
         }
     }
-}
 
-/// Where and on what a program runs.
-#[derive(Debug, Clone)]
-pub struct Setup<'a> {
-    /// Its directory and huge pages.
-    pub place: &'a Place,
-    /// Whether to stop.
-    pub interrupt: Interrupt,
-    /// Capture file of the frames.
-    pub pcap: PathBuf,
-    /// CPU of the worker.
-    pub worker_cpu: u32,
-    /// CPU of everything else.
-    pub main_cpu: u32,
-    /// The `afrd` to run.
-    pub afrd: PathBuf,
-    /// The `dpdk-testpmd` to run.
-    pub testpmd: PathBuf,
-    /// Instances that share the flows.
-    pub instances: usize,
-    /// Flow table entries.
-    pub flow_capacity: usize,
-    /// Frames in the capture file, which the program holds in packet buffers.
-    pub frames: usize,
-    /// How long rates are taken over, after a second of warming up.
-    pub window: Duration,
-}
-
-/// Stops the process when it goes out of scope.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both programs leave at the end of standard input or at the signal; neither has anything to lose.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    const fn mode(self) -> &'static str {
+        match self {
+            Self::Afr => "",
+            Self::Io => "io",
+            Self::MacSwap => "macswap",
+            Self::FiveTupleSwap => "5tswap",
+        }
     }
 }
 
-impl Setup<'_> {
-    /// Runs `program` and returns the packets a second that it transmitted.
+/// The files that are run.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// `afrd`.
+    pub afrd: PathBuf,
+    /// `afrd` with bench hooks, if it was built.
+    pub afrd_bench: Option<PathBuf>,
+    /// `dpdk-testpmd`.
+    pub testpmd: PathBuf,
+}
+
+impl Files {
+    /// Finds them: `afrd` beside this program, `dpdk-testpmd` on PATH.
     ///
     /// # Errors
     ///
-    /// It does not start, or it loses more than one packet in a thousand.
-    pub fn measure(&self, program: Program, round: usize) -> anyhow::Result<f64> {
-        let prefix = format!("{}-{}-{round}", self.place.tag(), program.name());
-        let log = self.place.directory().join(format!("{prefix}.log"));
-        let mut command = match program {
-            Program::Afr => self.afrd(&prefix)?,
-            Program::Io => self.testpmd(&prefix, "io"),
-            Program::MacSwap => self.testpmd(&prefix, "macswap"),
-            Program::FiveTupleSwap => self.testpmd(&prefix, "5tswap"),
-        };
-        let file = File::create(&log)?;
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
-        self.place.note_program(child.id())?;
-        let running = Running(child);
-        let measured = Telemetry::connect(&prefix, Duration::from_secs(30)).and_then(|mut told| {
-            let mut waited = 0;
-            while told.counts(0)?.transmitted == 0 {
-                if waited == 200 {
-                    bail!("it transmits nothing");
-                }
-                waited += 1;
-                if self.interrupt.is_raised() {
-                    bail!("interrupted");
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            told.rate(0, Duration::from_secs(1), &self.interrupt)?;
-            told.rate(0, self.window, &self.interrupt)
-        });
-        drop(running);
-        let _ = fs::remove_dir_all(format!("/var/run/dpdk/{prefix}"));
-        let (received, transmitted) = measured.with_context(|| {
-            let tail = fs::read_to_string(&log).unwrap_or_default();
-            format!(
-                "{} failed; its log ends:\n{}",
-                program.name(),
-                last_lines(&tail)
-            )
-        })?;
-        if transmitted < 0.999 * received {
-            bail!(
-                "{} transmits {transmitted:.0} of {received:.0} packets a second: it drops what it should forward",
-                program.name()
-            );
-        }
-        Ok(transmitted)
-    }
-
-    fn device(&self) -> String {
-        format!("net_pcap0,rx_pcap={},infinite_rx=1", self.pcap.display())
-    }
-
-    /// Packet buffers: the driver's copy of every frame, and what is on the way.
-    fn mbufs(&self) -> usize {
-        (self.frames + 8_192).next_power_of_two() - 1
-    }
-
-    fn eal(&self, prefix: &str) -> Vec<String> {
-        let mut args = vec!["--no-pci".to_owned(), format!("--file-prefix={prefix}")];
-        match self.place.huge_dir() {
-            Some(directory) => args.extend([
-                format!("--huge-dir={}", directory.display()),
-                // What is killed leaves no file there that keeps its pages.
-                "--huge-unlink=always".to_owned(),
-            ]),
-            None => args.extend(["--no-huge".to_owned(), "-m".to_owned(), "2048".to_owned()]),
-        }
-        args
-    }
-
-    fn testpmd(&self, prefix: &str, mode: &str) -> Command {
-        let mut command = Command::new(&self.testpmd);
-        command
-            .args(["-l", &format!("{},{}", self.main_cpu, self.worker_cpu)])
-            .args(self.eal(prefix))
-            .args(["--vdev", &self.device(), "--"])
-            .args(["--auto-start", "--nb-cores=1", "--no-flush-rx"])
-            .arg(format!("--forward-mode={mode}"))
-            .arg(format!("--total-num-mbufs={}", self.mbufs()));
-        command
-    }
-
-    fn afrd(&self, prefix: &str) -> anyhow::Result<Command> {
-        let path = self.place.directory().join("afrd.toml");
-        fs::write(&path, self.configuration(prefix))?;
-        let mut command = Command::new(&self.afrd);
-        command.arg("--config").arg(path);
-        Ok(command)
-    }
-
-    fn configuration(&self, prefix: &str) -> String {
-        let secret: String = frames::MASTER.iter().map(|b| format!("{b:02x}")).collect();
-        let huge_dir = self.place.huge_dir();
-        let huge_dir = huge_dir.map_or(String::new(), |directory| {
-            format!(", \"--huge-dir={}\"", directory.display())
-        });
-        let mut text = format!(
-            r#"
-[eal]
-args = ["--no-pci", "--file-prefix={prefix}"{huge_dir}]
-huge_pages = "{huge_pages}"
-mbufs = {mbufs}
-mbuf_bytes = 2048
-
-[router]
-cluster = {cluster}
-address = "2001:db8:ff::1"
-sids = ["2001:db8:ff::5"]
-maglev_seed = "62656e63686d61726b2062656e636821"
-
-[workers]
-lcores = [{worker}]
-main_lcore = {main}
-idle = "spin"
-
-[[port]]
-name = "replay"
-device = "{device}"
-role = "outside"
-boundary = "accept"
-mtu = 1600
-
-[[neighbour]]
-address = "2001:db8:5::1"
-port = "replay"
-mac = "02:00:00:00:05:01"
-
-[trust]
-replay_limit = 65535
-
-[[catalogue]]
-version = {catalogue}
-salt = "62656e6368616673"
-labels = []
-
-[[key]]
-id = {key}
-secret = "{secret}"
-
-[[service]]
-prefix = "{service}/96"
-
-[[class]]
-id = {class}
-name = "bench"
-
-[flows]
-capacity = {capacity}
-
-[limits]
-sessions = {sessions}
-
-[api]
-socket = "{directory}/afrd.sock"
-
-[log]
-level = "warn"
-"#,
-            huge_pages = if huge_dir.is_empty() {
-                "off"
-            } else {
-                "require"
-            },
-            mbufs = self.mbufs(),
-            cluster = frames::CLUSTER.0,
-            worker = self.worker_cpu,
-            main = self.main_cpu,
-            device = self.device(),
-            catalogue = frames::CATALOGUE.0,
-            key = frames::KEY.0,
-            service = frames::SERVICE,
-            class = frames::CLASS.0,
-            capacity = self.flow_capacity,
-            sessions = self.frames.next_power_of_two().clamp(65_536, 1 << 22),
-            directory = self.place.directory().display(),
+    /// One is missing; says what installs or builds it.
+    pub fn find() -> anyhow::Result<Self> {
+        let own = std::env::current_exe()?;
+        let afrd = own.with_file_name("afrd");
+        ensure!(
+            afrd.is_file(),
+            "{} is missing: make bench builds it",
+            afrd.display()
         );
-        for n in 1..=self.instances {
-            // Writing to a String cannot fail.
-            let _ = write!(
-                text,
-                r#"
-[[instance]]
-id = {n}
-name = "instance-{n}"
-sid = "2001:db8:5:1::{n:x}"
-via = "2001:db8:5::1"
-tunnel_source = "2001:db8:6::{n:x}"
-classes = ["bench"]
-"#
-            );
+        let afrd_bench = own.with_file_name("afrd-bench");
+        Ok(Self {
+            afrd,
+            afrd_bench: afrd_bench.is_file().then_some(afrd_bench),
+            testpmd: find_testpmd()?,
+        })
+    }
+
+    /// The `afrd` that a case takes.
+    ///
+    /// # Errors
+    ///
+    /// It takes bench hooks, and there is none that has them.
+    pub fn afrd_for(&self, case: &Case) -> anyhow::Result<&Path> {
+        if !case.needs_hooks() {
+            return Ok(&self.afrd);
         }
-        text
+        self.afrd_bench
+            .as_deref()
+            .context("afrd-bench is missing: make bench builds it")
     }
 }
 
-fn last_lines(text: &str) -> String {
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
-}
-
-/// Writes the frames to a file for the programs to replay.
-///
-/// # Errors
-///
-/// Those of the file system.
-pub fn write_frames(frames: &Frames, path: &Path) -> anyhow::Result<()> {
-    let mut file = std::io::BufWriter::new(File::create(path)?);
-    frames.write_pcap(&mut file)?;
-    std::io::Write::flush(&mut file)?;
-    Ok(())
-}
-
-/// Where `dpdk-testpmd` is.
-///
-/// # Errors
-///
-/// It is not installed.
-pub fn find_testpmd() -> anyhow::Result<PathBuf> {
+fn find_testpmd() -> anyhow::Result<PathBuf> {
     const NAME: &str = "dpdk-testpmd";
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -318,4 +112,144 @@ pub fn find_testpmd() -> anyhow::Result<PathBuf> {
         .with_context(|| {
             format!("no {NAME} on PATH, in /usr/bin or /usr/local/bin: make install-deps (Debian's package is `dpdk`)")
         })
+}
+
+/// The CPUs that programs get.
+#[derive(Debug, Clone)]
+pub struct Cpus {
+    /// Of workers, in the order in which they are taken.
+    pub workers: Vec<u32>,
+    /// Of everything else.
+    pub main: u32,
+}
+
+/// Frames in files, for a program to receive.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// A file for each queue.
+    pub pcaps: Vec<PathBuf>,
+    /// How many frames they hold together.
+    pub frames: usize,
+    /// Where what leaves goes: a file for each port, or nowhere, and then what is received never ends.
+    pub outputs: Option<[PathBuf; 2]>,
+}
+
+impl Input {
+    /// Packet buffers: the driver's copy of every frame, and what is on the way.
+    fn mbufs(&self) -> usize {
+        self.frames + 16_383
+    }
+
+    /// Memory that a program needs for them, in MiB.
+    #[must_use]
+    pub fn memory_mib(&self) -> usize {
+        // 2,048 bytes of packet, headroom, the buffer's and the pool's headers; and what drivers and the EAL take.
+        (self.mbufs() * (2_048 + 512)).div_ceil(1 << 20) + 128
+    }
+
+    /// The device that they come from.
+    fn device(&self) -> String {
+        let mut device = "net_pcap0".to_owned();
+        for pcap in &self.pcaps {
+            // Writing to a String cannot fail.
+            let _ = write!(device, ",rx_pcap={}", pcap.display());
+        }
+        match &self.outputs {
+            None => device.push_str(",infinite_rx=1"),
+            Some([replay, _]) => {
+                let _ = write!(device, ",tx_pcap={}", replay.display());
+            }
+        }
+        device
+    }
+
+    /// The device by which replies leave. It receives nothing.
+    fn clients_device(&self) -> String {
+        match &self.outputs {
+            None => "net_null0,no-rx=1".to_owned(),
+            Some([_, clients]) => format!("net_pcap1,tx_pcap={}", clients.display()),
+        }
+    }
+}
+
+/// The command that runs a program on `input`. `prefix` is the EAL's.
+///
+/// # Errors
+///
+/// Those of the file system, and of [`Files::afrd_for`].
+pub fn command(
+    program: Program,
+    case: &Case,
+    input: &Input,
+    prefix: &str,
+    files: &Files,
+    cpus: &Cpus,
+    place: &Place,
+) -> anyhow::Result<Command> {
+    let mut eal = vec!["--no-pci".to_owned(), format!("--file-prefix={prefix}")];
+    if let Some(directory) = place.huge_dir() {
+        eal.push(format!("--huge-dir={}", directory.display()));
+    }
+    let workers = &cpus.workers[..case.workers.min(cpus.workers.len())];
+    if program == Program::Afr {
+        let around = Surroundings {
+            eal: &eal,
+            huge_pages: place.huge_dir().is_some(),
+            mbufs: input.mbufs(),
+            worker_cpus: workers,
+            main_cpu: cpus.main,
+            device: &input.device(),
+            clients_device: &input.clients_device(),
+            directory: place.directory(),
+        };
+        let path = place.directory().join("afrd.toml");
+        fs::write(&path, configuration(case, &around))?;
+        let mut command = Command::new(files.afrd_for(case)?);
+        command.arg("--config").arg(path);
+        hooks(&mut command, case);
+        return Ok(command);
+    }
+    if place.huge_dir().is_some() {
+        // What is killed leaves no file there that keeps its pages; afrd asks for it by itself.
+        eal.push("--huge-unlink=always".to_owned());
+    } else {
+        let memory = input.memory_mib().max(512).to_string();
+        eal.extend(["--no-huge".to_owned(), "-m".to_owned(), memory]);
+    }
+    // lcore 0 is everything else, 1… the workers: so that a CPU may be had twice.
+    let lcores: Vec<_> = std::iter::once(&cpus.main)
+        .chain(workers)
+        .enumerate()
+        .map(|(lcore, cpu)| format!("{lcore}@{cpu}"))
+        .collect();
+    let queues = input.pcaps.len();
+    let mut command = Command::new(&files.testpmd);
+    command
+        .arg(format!("--lcores={}", lcores.join(",")))
+        .args(eal)
+        .args(["--vdev", &input.device(), "--"])
+        .args(["--auto-start", "--no-flush-rx"])
+        .arg(format!("--nb-cores={}", workers.len()))
+        .arg(format!("--rxq={queues}"))
+        .arg(format!("--txq={queues}"))
+        .arg(format!("--forward-mode={}", program.mode()))
+        .arg(format!("--total-num-mbufs={}", input.mbufs()));
+    Ok(command)
+}
+
+/// What the `afrd` with bench hooks is told.
+fn hooks(command: &mut Command, case: &Case) {
+    if !case.needs_hooks() {
+        return;
+    }
+    if case.scenario == super::scenario::Scenario::ReplyFresh {
+        command.env("AFR_BENCH_FRESH_REPORTS", "1");
+    }
+    if let Some(swaps) = case.swaps {
+        let told = format!(
+            "per_s={},signatures={},changes={}",
+            swaps.per_s, swaps.signatures, swaps.changes
+        );
+        command.env("AFR_BENCH_SWAPS", told);
+    }
 }

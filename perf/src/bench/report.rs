@@ -2,12 +2,19 @@
 
 use serde::Serialize;
 
+use super::frames::Size;
+use super::measure::Measured;
 use super::program::Program;
+use super::scenario::Case;
+
+/// How much faster than the fastest testpmd the AFR may seem, noise included: it does more, so beyond that something was
+/// not the same.
+const TOO_GOOD: f64 = 1.3;
 
 /// One program on one scenario.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
-    /// The scenario.
+    /// The scenario; of a sweep, with the point.
     pub scenario: String,
     /// The program.
     pub program: &'static str,
@@ -17,8 +24,32 @@ pub struct Run {
     pub median: f64,
     /// Median over the median of testpmd 5tswap.
     pub ratio_to_5tswap: f64,
-    /// TSC cycles a packet, at the median.
+    /// TSC cycles a packet and worker, at the median.
     pub cycles_per_packet: f64,
+    /// The sweep that it is a point of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<&'static str>,
+    /// The point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
+    /// Which packets count: `transmitted`, or `received` where all are refused.
+    pub counts: &'static str,
+    /// Bytes of a frame without FCS that were asked for; 0 for IMIX.
+    pub bytes: usize,
+    /// Flows.
+    pub flows: usize,
+    /// Instances.
+    pub instances: usize,
+    /// Workers.
+    pub workers: usize,
+    /// Least ratio that is aimed at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    /// Swaps of the AFT a second that there were, the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swaps_per_s: Option<f64>,
+    /// Measured on an `afrd` with bench hooks.
+    pub bench_hooks: bool,
 }
 
 /// A whole measurement.
@@ -28,6 +59,16 @@ pub struct Report {
     pub machine: String,
     /// The runs.
     pub runs: Vec<Run>,
+    /// What was left out, and why.
+    pub skipped: Vec<String>,
+    /// Seconds of a rate.
+    pub window_s: f64,
+    /// Rounds.
+    pub rounds: usize,
+    /// Where packet buffers were: `huge` or `ordinary` pages.
+    pub pages: &'static str,
+    /// What the reference does not do.
+    pub reference: &'static str,
 }
 
 /// The median; 0 of nothing.
@@ -42,36 +83,96 @@ pub fn median(figures: &[f64]) -> f64 {
     }
 }
 
-/// Makes the runs of a scenario from packets a second by program and round.
+/// Makes the runs of a case from what was measured by program and round.
 #[must_use]
-pub fn runs(scenario: &str, measured: &[(Program, Vec<f64>)], tsc_hz: f64) -> Vec<Run> {
+pub fn runs(case: &Case, measured: &[(Program, Vec<Measured>)], tsc_hz: f64) -> Vec<Run> {
+    let pps = |rounds: &[Measured]| rounds.iter().map(|one| one.pps).collect::<Vec<_>>();
     let reference = measured
         .iter()
         .find(|(program, _)| *program == Program::FiveTupleSwap)
-        .map_or(0.0, |(_, pps)| median(pps));
-    measured
+        .map_or(0.0, |(_, rounds)| median(&pps(rounds)));
+    let over = |figure: f64, by: f64| if by > 0.0 { figure / by } else { 0.0 };
+    let one = |(program, rounds): &(Program, Vec<Measured>)| {
+        let pps = pps(rounds);
+        let middle = median(&pps);
+        let is_afr = *program == Program::Afr;
+        let swaps: Vec<_> = rounds.iter().filter_map(|one| one.swaps_per_s).collect();
+        Run {
+            scenario: case.name(),
+            program: program.name(),
+            mpps: pps.iter().map(|pps| pps / 1e6).collect(),
+            median: middle / 1e6,
+            ratio_to_5tswap: over(middle, reference),
+            cycles_per_packet: over(tsc_hz * case.workers as f64, middle),
+            sweep: case.point.as_ref().map(|(sweep, _)| *sweep),
+            point: case.point.as_ref().map(|(_, point)| point.clone()),
+            counts: if is_afr && case.scenario.refuses() {
+                "received"
+            } else {
+                "transmitted"
+            },
+            bytes: match case.frames.size {
+                Size::Bytes(bytes) => bytes,
+                Size::Imix => 0,
+            },
+            flows: case.frames.flows,
+            instances: case.frames.instances,
+            workers: case.workers,
+            target: case
+                .scenario
+                .target()
+                .filter(|_| is_afr && case.point.is_none()),
+            swaps_per_s: (!swaps.is_empty()).then(|| median(&swaps)),
+            bench_hooks: is_afr && case.needs_hooks(),
+        }
+    };
+    measured.iter().map(one).collect()
+}
+
+/// Whether the runs of one case can be true: figures there are, and the AFR is no faster than who does nothing.
+///
+/// # Errors
+///
+/// What cannot be.
+pub fn is_sane(runs: &[Run]) -> anyhow::Result<()> {
+    for run in runs {
+        let all_there = run.median > 0.0 && run.mpps.iter().all(|mpps| mpps.is_finite());
+        anyhow::ensure!(all_there, "{}, {}: no rate", run.scenario, run.program);
+    }
+    let (afr, others): (Vec<_>, Vec<_>) = runs
         .iter()
-        .map(|(program, pps)| {
-            let middle = median(pps);
-            Run {
-                scenario: scenario.to_owned(),
-                program: program.name(),
-                mpps: pps.iter().map(|pps| pps / 1e6).collect(),
-                median: middle / 1e6,
-                ratio_to_5tswap: if reference > 0.0 {
-                    middle / reference
-                } else {
-                    0.0
-                },
-                cycles_per_packet: if middle > 0.0 { tsc_hz / middle } else { 0.0 },
-            }
-        })
-        .collect()
+        .partition(|run| run.program == Program::Afr.name());
+    let fastest = others.iter().map(|run| run.median).fold(0.0, f64::max);
+    for run in afr {
+        anyhow::ensure!(
+            others.is_empty() || run.median <= TOO_GOOD * fastest,
+            "{}: the AFR seems to forward {:.2} Mpps where testpmd forwards {fastest:.2}: they did not do the same",
+            run.scenario,
+            run.median
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::scenario::Scenario;
+
+    fn at(pps: f64) -> Measured {
+        Measured {
+            pps,
+            swaps_per_s: None,
+        }
+    }
+
+    fn measured() -> Vec<(Program, Vec<Measured>)> {
+        vec![
+            (Program::Afr, vec![at(5e6), at(7e6), at(6e6)]),
+            (Program::Io, vec![at(20e6)]),
+            (Program::FiveTupleSwap, vec![at(12e6)]),
+        ]
+    }
 
     #[test]
     fn median_of_odd_and_even() {
@@ -82,12 +183,44 @@ mod tests {
 
     #[test]
     fn ratios_are_to_5tswap() {
-        let measured = [
-            (Program::Afr, vec![5e6, 7e6, 6e6]),
-            (Program::FiveTupleSwap, vec![12e6]),
-        ];
-        let runs = runs("established", &measured, 2.4e9);
+        let runs = runs(&Case::of(Scenario::Established), &measured(), 2.4e9);
         assert!((runs[0].ratio_to_5tswap - 0.5).abs() < 1e-9);
         assert!((runs[0].cycles_per_packet - 400.0).abs() < 1e-6);
+        is_sane(&runs).unwrap();
+    }
+
+    #[test]
+    fn json_has_the_agreed_fields() {
+        let report = Report {
+            machine: "m".to_owned(),
+            runs: runs(&Case::of(Scenario::Plain), &measured(), 2.4e9),
+            skipped: Vec::new(),
+            window_s: 1.0,
+            rounds: 3,
+            pages: "huge",
+            reference: "",
+        };
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["machine"], "m");
+        let run = &json["runs"][0];
+        assert_eq!(run["scenario"], "plain");
+        assert_eq!(run["program"], "afr");
+        assert_eq!(run["mpps"], serde_json::json!([5.0, 7.0, 6.0]));
+        assert_eq!(run["median"], 6.0);
+        assert_eq!(run["ratio_to_5tswap"], 0.5);
+        assert_eq!(run["cycles_per_packet"], 400.0);
+        assert!(run.get("sweep").is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let case = Case::of(Scenario::BadMac);
+        let too_good = [
+            (Program::Afr, vec![at(30e6)]),
+            (Program::Io, vec![at(20e6)]),
+        ];
+        assert!(is_sane(&runs(&case, &too_good, 2.4e9)).is_err());
+        let none = [(Program::Afr, vec![at(0.0)])];
+        assert!(is_sane(&runs(&case, &none, 2.4e9)).is_err());
     }
 }

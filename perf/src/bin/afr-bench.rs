@@ -2,164 +2,216 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a command line's output
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
 
-use afr_perf::bench::frames::Frames;
+use afr_perf::bench::frames::Size;
+use afr_perf::bench::measure::Bench;
 use afr_perf::bench::place::Place;
-use afr_perf::bench::program::{Program, Setup, find_testpmd, write_frames};
-use afr_perf::bench::report::{Report, runs};
+use afr_perf::bench::program::{Cpus, Files, Program};
+use afr_perf::bench::report::Report;
+use afr_perf::bench::run::{Plan, estimate, measure};
+use afr_perf::bench::scenario::{Case, Scenario};
+use afr_perf::bench::sweep::Sweep;
+use afr_perf::bench::table;
 use afr_perf::lab::Interrupt;
 use anyhow::{Context, ensure};
 use clap::Parser;
 
-/// Memory for packet buffers.
-const HUGE_PAGES_MIB: u32 = 1_024;
+const OUTPUT: &str = "target/bench";
 
 /// Packets a second of one worker, beside dpdk-testpmd on the same frames, core and minutes.
 ///
 /// The frames come from memory (net_pcap, infinite_rx), what leaves is counted and dropped. testpmd's 5tswap swaps
-/// addresses and ports; it does no look-up, keeps no state and encapsulates nothing.
+/// addresses and ports; it does no look-up, keeps no state and encapsulates nothing. A sample of each case's frames is
+/// checked byte by byte first, and the AFR's counters must say that the packets took the way the name says.
+///
+/// Results: tables on standard output, target/bench/throughput.json, target/bench/*.svg, target/bench/index.html.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Example:\n  afr-bench --scenario established --scenario plain --rounds 3\n  afr-bench --flows 65536 --json"
-)]
+#[command(version, after_help = after_help())]
 struct Arguments {
-    /// What to measure: `established` (metadata verified before), `plain` (no metadata).
-    #[arg(long = "scenario", default_values = ["established", "plain"], value_parser = ["established", "plain"])]
-    scenarios: Vec<String>,
-    /// Rounds; each runs every program once.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Flows, one frame each.
-    #[arg(long, default_value_t = 4_096)]
-    flows: usize,
-    /// Bytes of a frame, without frame check sequence.
-    #[arg(long, default_value_t = 134)]
-    bytes: usize,
-    /// Instances that share the flows.
-    #[arg(long, default_value_t = 64)]
-    instances: usize,
-    /// Seconds that each rate is taken over, after one of warming up.
-    #[arg(long, default_value_t = 2)]
-    seconds: u64,
-    /// CPU of the measured worker.
+    /// What to measure; again for more. Without --scenario and --sweep: everything.
+    #[arg(long = "scenario", value_name = "NAME", value_parser = scenario)]
+    scenarios: Vec<Scenario>,
+    /// What to vary; again for more.
+    #[arg(long = "sweep", value_name = "NAME", value_parser = sweep)]
+    sweeps: Vec<Sweep>,
+    /// Six scenarios and a small sweep, one round each: under three minutes.
+    #[arg(long)]
+    quick: bool,
+    /// What to run; again for more. Without testpmd-5tswap there are no ratios. [default: all four]
+    #[arg(long = "program", value_name = "NAME", value_parser = program)]
+    programs: Vec<Program>,
+    /// Rounds; each runs every program once. [default: 3, quick: 1]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds that each rate is taken over, after warming up. [default: 2, quick: 1]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Flows, in place of the scenarios' own.
+    #[arg(long)]
+    flows: Option<usize>,
+    /// Bytes of a frame without frame check sequence, likewise.
+    #[arg(long)]
+    bytes: Option<usize>,
+    /// Instances, likewise.
+    #[arg(long)]
+    instances: Option<usize>,
+    /// What sessions are made from.
     #[arg(long, default_value_t = 1)]
-    cpu: u32,
+    seed: u64,
+    /// CPUs of the measured workers, the first for one worker.
+    #[arg(long = "cpu", value_delimiter = ',', default_values_t = [1, 2])]
+    cpus: Vec<u32>,
     /// CPU of everything else.
     #[arg(long, default_value_t = 0)]
     main_cpu: u32,
-    /// Print the result as JSON; it is written to target/bench/throughput.json in any case.
+    /// Measure two workers even where no CPU is to spare for the second: it shares one with the main thread.
+    #[arg(long)]
+    force: bool,
+    /// Print the result as JSON in place of tables.
     #[arg(long)]
     json: bool,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let own = std::env::current_exe()?;
-    let afrd = own.with_file_name("afrd");
-    ensure!(
-        afrd.exists(),
-        "{} is missing: cargo build --release --workspace --all-features",
-        afrd.display()
-    );
-    let output = PathBuf::from("target/bench");
-    fs::create_dir_all(&output)?;
-    let interrupt = Interrupt::on_signals().context("signal handlers")?;
-    let report = measure(&arguments, &afrd, &interrupt)?;
-    let json = serde_json::to_string_pretty(&report)?;
-    fs::write(output.join("throughput.json"), &json)?;
-    if arguments.json {
-        println!("{json}");
-    } else {
-        print_table(&report);
+fn after_help() -> String {
+    let mut text = "Scenarios:\n".to_owned();
+    for one in Scenario::ALL {
+        text += &format!("  {:<22} {}\n", one.name(), one.about());
     }
-    Ok(())
+    text += "\nSweeps:\n";
+    for one in Sweep::ALL {
+        text += &format!("  {:<22} {}\n", one.name(), one.about());
+    }
+    text += "\nExamples:\n  afr-bench --quick\n  afr-bench --scenario established --scenario plain --rounds 5\n  \
+             afr-bench --sweep flows --seconds 4\n  afr-bench --scenario established --flows 65536 --json";
+    text
 }
 
-fn measure(
-    arguments: &Arguments,
-    afrd: &std::path::Path,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Report> {
-    let testpmd = find_testpmd()?;
-    let mut place = Place::create()?;
-    if let Err(error) = place.take_huge_pages(HUGE_PAGES_MIB) {
-        eprintln!("no huge pages ({error:#}): measuring on ordinary memory");
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut all = Vec::new();
-    for scenario in &arguments.scenarios {
-        let frames = Frames {
-            flows: arguments.flows,
-            bytes: arguments.bytes,
-            metadata: scenario == "established",
-            issued_at: u32::try_from(now)?,
-        };
-        let setup = Setup {
-            place: &place,
-            interrupt: interrupt.clone(),
-            pcap: place.directory().join(format!("{scenario}.pcap")),
-            worker_cpu: arguments.cpu,
-            main_cpu: arguments.main_cpu,
-            afrd: afrd.to_owned(),
-            testpmd: testpmd.clone(),
-            instances: arguments.instances,
-            flow_capacity: (2 * arguments.flows).next_power_of_two().max(1 << 20),
-            frames: arguments.flows,
-            window: Duration::from_secs(arguments.seconds),
-        };
-        write_frames(&frames, &setup.pcap).context("cannot write the frames")?;
-        let mut measured = Program::ALL.map(|program| (program, Vec::new()));
-        for round in 0..arguments.rounds {
-            for (program, pps) in &mut measured {
-                let rate = setup.measure(*program, round)?;
-                eprintln!(
-                    "{scenario} round {}/{} {}: {:.2} Mpps",
-                    round + 1,
-                    arguments.rounds,
-                    program.name(),
-                    rate / 1e6
-                );
-                pps.push(rate);
-            }
-        }
-        all.extend(runs(scenario, &measured, tsc_hz()));
-    }
-    Ok(Report {
-        machine: processor(),
-        runs: all,
+fn scenario(name: &str) -> Result<Scenario, String> {
+    Scenario::named(name).ok_or_else(|| {
+        let names: Vec<_> = Scenario::ALL.iter().map(|one| one.name()).collect();
+        format!("none of {}", names.join(", "))
     })
 }
 
-fn print_table(report: &Report) {
-    println!("{}, one worker; medians", report.machine);
-    println!(
-        "{:<14} {:<16} {:>8} {:>16} {:>14}",
-        "scenario", "program", "Mpps", "ratio to 5tswap", "cycles/packet"
+fn program(name: &str) -> Result<Program, String> {
+    let mut all = Program::ALL.into_iter();
+    all.find(|one| one.name() == name).ok_or_else(|| {
+        let names: Vec<_> = Program::ALL.iter().map(|one| one.name()).collect();
+        format!("none of {}", names.join(", "))
+    })
+}
+
+fn sweep(name: &str) -> Result<Sweep, String> {
+    Sweep::named(name).ok_or_else(|| {
+        let names: Vec<_> = Sweep::ALL.iter().map(|one| one.name()).collect();
+        format!("none of {}", names.join(", "))
+    })
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    throughput(&arguments)
+}
+
+fn throughput(arguments: &Arguments) -> anyhow::Result<()> {
+    let plan = plan(arguments);
+    let default_window = if arguments.quick { 1.0 } else { 2.0 };
+    let seconds = arguments.seconds.unwrap_or(default_window);
+    let window = Duration::try_from_secs_f64(seconds).context("--seconds")?;
+    let output = Path::new(OUTPUT);
+    fs::create_dir_all(output).with_context(|| format!("cannot make {OUTPUT}"))?;
+    let interrupt = Interrupt::on_signals().context("signal handlers")?;
+    let files = Files::find()?;
+    let mut place = Place::create()?;
+    let mut bench = Bench {
+        place: &mut place,
+        interrupt,
+        files,
+        cpus: Cpus {
+            workers: arguments.cpus.clone(),
+            main: arguments.main_cpu,
+        },
+        window,
+        no_huge_pages: false,
+        tell: |line| eprintln!("{line}"),
+    };
+    eprintln!(
+        "{} cases, {} rounds of {seconds} s: about {} minutes",
+        plan.cases.len(),
+        plan.rounds,
+        estimate(&plan, window).as_secs().div_ceil(60)
     );
-    for run in &report.runs {
-        println!(
-            "{:<14} {:<16} {:>8.2} {:>16.2} {:>14.0}",
-            run.scenario, run.program, run.median, run.ratio_to_5tswap, run.cycles_per_packet
-        );
+    let keep = |report: &Report| {
+        if let Err(error) = write(report, output) {
+            eprintln!("{error:#}");
+        }
+    };
+    let (report, failed) = measure(&plan, &mut bench, keep)?;
+    write(&report, output)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", table::terminal(&report));
+        println!("\n{OUTPUT}/throughput.json, {OUTPUT}/index.html");
     }
-    println!("5tswap swaps addresses and ports: no look-up, no state, no encapsulation.");
+    ensure!(
+        failed.is_empty(),
+        "{} of {} cases failed:\n{}",
+        failed.len(),
+        plan.cases.len(),
+        failed
+            .iter()
+            .map(|error| format!("  {error:#}\n"))
+            .collect::<String>()
+    );
+    Ok(())
 }
 
-fn cpuinfo(key: &str) -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with(key))?;
-    Some(line.split(':').nth(1)?.trim().to_owned())
+fn plan(arguments: &Arguments) -> Plan {
+    let quick = arguments.quick;
+    let everything = arguments.scenarios.is_empty() && arguments.sweeps.is_empty();
+    let (scenarios, sweeps): (&[_], &[_]) = match (everything, quick) {
+        (false, _) => (&arguments.scenarios, &arguments.sweeps),
+        (true, true) => (&Scenario::QUICK, &[Sweep::Size]),
+        (true, false) => (&Scenario::ALL, &Sweep::ALL),
+    };
+    let mut cases: Vec<_> = scenarios.iter().map(|one| Case::of(*one)).collect();
+    for sweep in sweeps {
+        cases.extend(sweep.cases(quick));
+    }
+    for case in &mut cases {
+        let frames = &mut case.frames;
+        frames.seed = arguments.seed;
+        if case.point.is_none() {
+            frames.flows = arguments.flows.unwrap_or(frames.flows);
+            frames.instances = arguments.instances.unwrap_or(frames.instances);
+            if let Some(bytes) = arguments.bytes {
+                frames.size = Size::Bytes(bytes);
+            }
+        }
+    }
+    Plan {
+        cases,
+        rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 3 }).max(1),
+        programs: if arguments.programs.is_empty() {
+            Program::ALL.to_vec()
+        } else {
+            arguments.programs.clone()
+        },
+        forced: arguments.force,
+    }
 }
 
-fn processor() -> String {
-    cpuinfo("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned())
-}
-
-/// The TSC's frequency, as near as the kernel tells without asking the hardware.
-fn tsc_hz() -> f64 {
-    let bogomips = cpuinfo("bogomips").and_then(|text| text.parse::<f64>().ok());
-    bogomips.map_or(0.0, |mips| mips / 2.0 * 1e6)
+/// Writes what there is so far.
+fn write(report: &Report, output: &Path) -> anyhow::Result<()> {
+    let put = |name: &str, text: &str| {
+        fs::write(output.join(name), text).with_context(|| format!("cannot write {OUTPUT}/{name}"))
+    };
+    put("throughput.json", &serde_json::to_string_pretty(report)?)?;
+    for (name, svg) in table::pictures(report) {
+        put(&format!("{name}.svg"), &svg)?;
+    }
+    put("index.html", &table::page(report))
 }

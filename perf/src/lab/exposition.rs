@@ -54,9 +54,20 @@ impl Exposition {
     ///
     /// [`ExpositionError`].
     pub fn fetch(namespace: &Namespace, from: SocketAddr) -> Result<Self, ExpositionError> {
-        let answer = namespace
-            .inside(|| get(from))?
-            .map_err(|source| ExpositionError::Io { from, source })?;
+        Self::answered(from, namespace.inside(|| get(from))?)
+    }
+
+    /// The same in the namespace that this thread is in.
+    ///
+    /// # Errors
+    ///
+    /// [`ExpositionError`].
+    pub fn fetch_here(from: SocketAddr) -> Result<Self, ExpositionError> {
+        Self::answered(from, get(from))
+    }
+
+    fn answered(from: SocketAddr, answer: io::Result<String>) -> Result<Self, ExpositionError> {
+        let answer = answer.map_err(|source| ExpositionError::Io { from, source })?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let status = head.lines().next().unwrap_or_default();
         if status.split(' ').nth(1) != Some("200") {

@@ -1,0 +1,144 @@
+//! A measured program that runs: its log, and its end.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use uapi::c::SIGTERM;
+
+use super::place::Place;
+use crate::lab::Interrupt;
+
+/// How often a wait looks.
+const GLANCE: Duration = Duration::from_millis(5);
+/// How long a program that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(10);
+/// Lines of a log that an error shows.
+const TAIL_LINES: usize = 15;
+
+/// A running program. Dropped, it is killed: neither program has anything to lose.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    name: String,
+    log: PathBuf,
+    runtime: PathBuf,
+    interrupt: Interrupt,
+}
+
+impl Running {
+    /// Starts `command`, whose EAL has this file prefix.
+    pub(crate) fn start(
+        mut command: Command,
+        prefix: &str,
+        place: &Place,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        let log = place.directory().join(format!("{prefix}.log"));
+        let file = File::create(&log)?;
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command
+            // Open for as long as it runs: testpmd ends when its standard input does.
+            .stdin(Stdio::piped())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let running = Self {
+            child,
+            name,
+            log,
+            runtime: Path::new("/var/run/dpdk").join(prefix),
+            interrupt: interrupt.clone(),
+        };
+        place.note_program(running.child.id())?;
+        Ok(running)
+    }
+
+    /// Calls `look` until it has something; in vain for longer than `patience`, it is an error that shows the log.
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut look: impl FnMut(&str) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let log = self.log();
+            match look(&log) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) => return Err(error).with_context(|| self.story()),
+            }
+            if self.interrupt.is_raised() {
+                bail!("interrupted");
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!(
+                    "{} ended ({status}) before {what}. {}",
+                    self.name,
+                    self.story()
+                );
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} has not come to {what} in {patience:?}. {}",
+                    self.name,
+                    self.story()
+                );
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Lets it run for so long.
+    pub(crate) fn run_for(&mut self, duration: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + duration;
+        self.wait_for("the end of a window", duration + GRACE, |_| {
+            Ok((Instant::now() >= end).then_some(()))
+        })
+    }
+
+    /// Asks it to end and waits for that.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().try_into().unwrap_or(i32::MAX);
+        uapi::kill(pid, SIGTERM).map_err(|errno| std::io::Error::from_raw_os_error(errno.0))?;
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                if status.success() {
+                    return Ok(());
+                }
+                bail!(
+                    "{} failed at its end ({status}). {}",
+                    self.name,
+                    self.story()
+                );
+            }
+            std::thread::sleep(GLANCE);
+        }
+        bail!("{} did not end when asked to. {}", self.name, self.story())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The end of its log.
+    pub(crate) fn story(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n    ");
+        format!("Its log ends with\n    {tail}")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.runtime);
+    }
+}

@@ -1,0 +1,250 @@
+//! The result for people: tables in the terminal, and one page that holds everything.
+
+use std::fmt::Write;
+
+use super::chart;
+use super::program::DISCLAIMER;
+use super::report::{Report, Run};
+use super::scenario::Scenario;
+use super::sweep::Sweep;
+use crate::svg::escaped;
+
+const HOOKS: &str = "Measured on afrd-bench: afrd with bench hooks compiled in, which the ordinary afrd does not have. \
+    reply-fresh: a report already seen counts as news to the worker (a replayed one would be stale). swaps: the \
+    control core changes made-up signatures by itself.";
+const RECEIVED: &str = "The rate of the AFR is what it receives, for nothing leaves; that of testpmd is what it transmits.";
+const COLUMNS: [&str; 6] = [
+    "program",
+    "Mpps",
+    "ratio to 5tswap",
+    "target",
+    "cycles/packet",
+    "rounds",
+];
+/// Of the page.
+const STYLE: &str = "body{font:15px/1.5 Helvetica,Arial,sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#111}\
+    table{border-collapse:collapse;margin:.6em 0}th,td{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}\
+    th:first-child,td:first-child{text-align:left}.afr td{font-weight:bold}.note{color:#555;font-size:13px}";
+
+/// Tables for a terminal.
+#[must_use]
+pub fn terminal(report: &Report) -> String {
+    let mut text = format!("{}\n", heading(report));
+    for case in cases(report) {
+        let (name, runs) = (&case[0].scenario, case);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "\n{name}: {}", about(&runs[0]));
+        let [program, mpps, ratio, target, cycles, rounds] = COLUMNS;
+        let _ = writeln!(
+            text,
+            "  {program:<16} {mpps:>8} {ratio:>16} {target:>8} {cycles:>14}  {rounds}"
+        );
+        for run in runs {
+            let [program, mpps, ratio, target, cycles, rounds] = cells(run);
+            let _ = writeln!(
+                text,
+                "  {program:<16} {mpps:>8} {ratio:>16} {target:>8} {cycles:>14}  {rounds}"
+            );
+        }
+        for note in notes(runs) {
+            let _ = writeln!(text, "  {note}");
+        }
+    }
+    for skipped in &report.skipped {
+        let _ = writeln!(text, "\nleft out: {skipped}");
+    }
+    text
+}
+
+/// The pictures by name: one for each sweep measured.
+#[must_use]
+pub fn pictures(report: &Report) -> Vec<(&'static str, String)> {
+    let sweeps = Sweep::ALL.into_iter().filter_map(|sweep| {
+        let runs: Vec<_> = report
+            .runs
+            .iter()
+            .filter(|run| run.sweep == Some(sweep.name()))
+            .collect();
+        let title = format!("Packets a second by {}", sweep.name());
+        (!runs.is_empty()).then(|| (sweep.name(), chart::draw(&title, sweep.about(), &runs)))
+    });
+    sweeps.collect()
+}
+
+/// One page, nothing outside it.
+#[must_use]
+pub fn page(report: &Report) -> String {
+    let mut html = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>AFR throughput</title>\
+         <style>{STYLE}</style></head><body>\n<h1>Throughput of one AFR worker</h1>\n<p>{}</p>\n<p>{}</p>\n",
+        escaped(&heading(report)),
+        escaped(DISCLAIMER)
+    );
+    let mut section = None;
+    for runs in cases(report) {
+        if section != Some(runs[0].sweep) {
+            section = Some(runs[0].sweep);
+            match runs[0].sweep {
+                None => html.push_str("<h2>Scenarios</h2>\n"),
+                Some(sweep) => {
+                    let _ = writeln!(html, "<h2>Sweep: {sweep}</h2>");
+                    let pictures = pictures(report);
+                    let picture = pictures.iter().find(|(name, _)| *name == sweep);
+                    html.push_str(picture.map_or("", |(_, svg)| svg));
+                }
+            }
+        }
+        let _ = writeln!(
+            html,
+            "<h3>{}</h3>\n<p>{}</p>\n<table>",
+            escaped(&runs[0].scenario),
+            escaped(&about(&runs[0]))
+        );
+        let row = |cells: &[String], tag: &str| -> String {
+            let cells = cells
+                .iter()
+                .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)));
+            cells.collect()
+        };
+        let _ = writeln!(html, "<tr>{}</tr>", row(&COLUMNS.map(str::to_owned), "th"));
+        for run in runs {
+            let _ = writeln!(
+                html,
+                "<tr class=\"{}\">{}</tr>",
+                run.program,
+                row(&cells(run), "td")
+            );
+        }
+        html.push_str("</table>\n");
+        for note in notes(runs) {
+            let _ = writeln!(html, "<p class=\"note\">{}</p>", escaped(&note));
+        }
+    }
+    for skipped in &report.skipped {
+        let _ = writeln!(html, "<p class=\"note\">Left out: {}</p>", escaped(skipped));
+    }
+    html.push_str("</body></html>\n");
+    html
+}
+
+fn heading(report: &Report) -> String {
+    format!(
+        "{}; medians of {} rounds of {} s each, programs in turn on the same core and frames (net_pcap from memory, \
+         no NIC); packet buffers in {} pages.",
+        report.machine, report.rounds, report.window_s, report.pages
+    )
+}
+
+/// The runs, case by case.
+fn cases(report: &Report) -> impl Iterator<Item = &[Run]> {
+    report
+        .runs
+        .chunk_by(|one, next| one.scenario == next.scenario)
+}
+
+fn about(run: &Run) -> String {
+    let scenario = run.scenario.split(' ').next().unwrap_or_default();
+    let frames = match run.bytes {
+        0 => "IMIX".to_owned(),
+        bytes => format!("{bytes} bytes, at least what the headers need"),
+    };
+    let about = match run.sweep {
+        None => Scenario::named(scenario).map_or("", Scenario::about),
+        Some(sweep) => Sweep::named(sweep).map_or("", Sweep::about),
+    };
+    format!(
+        "{about} ({frames}; {} flows, {} instances, {} worker{})",
+        run.flows,
+        run.instances,
+        run.workers,
+        if run.workers == 1 { "" } else { "s" }
+    )
+}
+
+fn cells(run: &Run) -> [String; 6] {
+    let rounds: Vec<_> = run.mpps.iter().map(|mpps| format!("{mpps:.2}")).collect();
+    [
+        run.program.to_owned(),
+        format!("{:.2}", run.median),
+        if run.ratio_to_5tswap > 0.0 {
+            format!("{:.2}", run.ratio_to_5tswap)
+        } else {
+            "–".to_owned()
+        },
+        run.target
+            .map_or(String::new(), |target| format!("≥ {target:.2}")),
+        format!("{:.0}", run.cycles_per_packet),
+        rounds.join(" "),
+    ]
+}
+
+fn notes(runs: &[Run]) -> Vec<String> {
+    let mut notes = vec![DISCLAIMER.to_owned()];
+    if runs.iter().any(|run| run.counts == "received") {
+        notes.push(RECEIVED.to_owned());
+    }
+    if runs.iter().any(|run| run.bench_hooks) {
+        notes.push(HOOKS.to_owned());
+    }
+    if let Some(swaps) = runs.iter().find_map(|run| run.swaps_per_s) {
+        notes.push(format!("{swaps:.0} swaps a second there were."));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::measure::Measured;
+    use crate::bench::program::Program;
+    use crate::bench::report::runs;
+    use crate::bench::scenario::Case;
+
+    fn report() -> Report {
+        let measured = |pps| {
+            vec![Measured {
+                pps,
+                swaps_per_s: Some(998.6),
+            }]
+        };
+        let of = [
+            (Program::Afr, measured(5e6)),
+            (Program::FiveTupleSwap, measured(10e6)),
+        ];
+        let mut all = Vec::new();
+        for scenario in [Scenario::Plain, Scenario::BadMac, Scenario::ReplyFresh] {
+            all.extend(runs(&Case::of(scenario), &of, 2e9));
+        }
+        for case in Sweep::Mac.cases(false) {
+            all.extend(runs(&case, &of, 2e9));
+        }
+        Report {
+            machine: "a <machine>".to_owned(),
+            runs: all,
+            skipped: vec!["two workers: no core".to_owned()],
+            window_s: 1.0,
+            rounds: 1,
+            pages: "huge",
+            reference: DISCLAIMER,
+        }
+    }
+
+    #[test]
+    fn every_table_says_what_5tswap_does_not_do_and_what_was_bent() {
+        let text = terminal(&report());
+        assert_eq!(text.matches("5tswap swaps").count(), 6);
+        assert_eq!(text.matches(RECEIVED).count(), 1);
+        assert!(text.matches(HOOKS).count() >= 1);
+        assert!(text.contains("≥ 0.65") && text.contains("no core"));
+    }
+
+    #[test]
+    fn the_page_holds_tables_and_pictures_and_needs_nothing_else() {
+        let html = page(&report());
+        assert_eq!(html.matches("<table>").count(), 6);
+        assert_eq!(html.matches("<svg").count(), 1);
+        assert!(html.contains("a &lt;machine>"));
+        let outside = html.matches("http").count() - html.matches("http://www.w3.org").count();
+        assert_eq!(outside, 0);
+    }
+}
