@@ -24,3 +24,4 @@ pub mod run;
 pub mod report;
 mod chart;
 pub mod table;
+pub mod ndr;

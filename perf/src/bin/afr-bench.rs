@@ -2,11 +2,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a command line's output
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use afr_perf::bench::frames::Size;
-use afr_perf::bench::measure::Bench;
+use afr_perf::bench::measure::{Bench, write_for_others};
+use afr_perf::bench::ndr::{NdrArguments, percentiles};
 use afr_perf::bench::place::Place;
 use afr_perf::bench::program::{Cpus, Files, Program};
 use afr_perf::bench::report::Report;
@@ -16,7 +17,7 @@ use afr_perf::bench::sweep::Sweep;
 use afr_perf::bench::table;
 use afr_perf::lab::Interrupt;
 use anyhow::{Context, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 const OUTPUT: &str = "target/bench";
 
@@ -28,8 +29,10 @@ const OUTPUT: &str = "target/bench";
 ///
 /// Results: tables on standard output, target/bench/throughput.json, target/bench/*.svg, target/bench/index.html.
 #[derive(Debug, Parser)]
-#[command(version, after_help = after_help())]
+#[command(version, after_help = after_help(), args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Special>,
     /// What to measure; again for more. Without --scenario and --sweep: everything.
     #[arg(long = "scenario", value_name = "NAME", value_parser = scenario)]
     scenarios: Vec<Scenario>,
@@ -74,6 +77,30 @@ struct Arguments {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Special {
+    /// The rate without loss (NDR) and with as good as none (PDR), with a generator of yours.
+    Ndr(NdrArguments),
+    /// Writes a scenario's frames as a capture file, and beside it (.toml) the configuration of the AFR that they are for:
+    /// for a generator of yours. Requests are fresh for an hour.
+    Frames {
+        /// The scenario.
+        #[arg(value_parser = scenario)]
+        scenario: Scenario,
+        /// The capture file.
+        file: PathBuf,
+        /// Flows, in place of the scenario's own.
+        #[arg(long)]
+        flows: Option<usize>,
+    },
+    /// Percentiles of the time packets took through a worker: AFR_BENCH_LATENCY=FILE afrd-bench afrd.toml writes FILE
+    /// at its end.
+    Latency {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
 fn after_help() -> String {
     let mut text = "Scenarios:\n".to_owned();
     for one in Scenario::ALL {
@@ -112,7 +139,39 @@ fn sweep(name: &str) -> Result<Sweep, String> {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    throughput(&arguments)
+    match &arguments.command {
+        None => throughput(&arguments),
+        Some(Special::Ndr(ndr)) => search(ndr),
+        Some(Special::Frames {
+            scenario,
+            file,
+            flows,
+        }) => {
+            let mut case = Case::of(*scenario);
+            case.frames.flows = flows.unwrap_or(case.frames.flows);
+            let written = write_for_others(&case, file)?;
+            println!("{}, {}", file.display(), written.display());
+            Ok(())
+        }
+        Some(Special::Latency { file }) => {
+            println!("{}", percentiles(file)?.text());
+            Ok(())
+        }
+    }
+}
+
+fn search(ndr: &NdrArguments) -> anyhow::Result<()> {
+    let interrupt = Interrupt::on_signals().context("signal handlers")?;
+    let outcome = ndr.run(&interrupt, |line| eprintln!("{line}"))?;
+    let json = serde_json::to_string_pretty(&outcome)?;
+    fs::create_dir_all(OUTPUT).with_context(|| format!("cannot make {OUTPUT}"))?;
+    fs::write(Path::new(OUTPUT).join("ndr.json"), &json).context("target/bench/ndr.json")?;
+    if ndr.json {
+        println!("{json}");
+    } else {
+        print!("{}", outcome.text());
+    }
+    Ok(())
 }
 
 fn throughput(arguments: &Arguments) -> anyhow::Result<()> {

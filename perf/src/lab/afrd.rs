@@ -27,7 +27,7 @@ const ASK: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum AfrdError {
     /// A program of the workspace has not been built.
-    #[error("there is no program {0} beside this one: `cargo build --workspace --all-features`")]
+    #[error("there is no program {0} beside this one: `cargo build --workspace`")]
     NotBuilt(String),
     /// The configuration could not be written as TOML.
     #[error("configuration: {0}")]
@@ -96,15 +96,31 @@ impl Afrd {
     ///
     /// [`AfrdError`], with what `afrd` says.
     pub fn start(lab: &Lab, config: &AfrConfig) -> Result<Self, AfrdError> {
-        let (afrd, afrctl) = (program("afrd")?, program("afrctl")?);
+        Self::start_as("afrd", &[], lab, config)
+    }
+
+    /// The same with another program of the workspace in its place, and `NAME=VALUE` entries in its environment.
+    ///
+    /// # Errors
+    ///
+    /// [`AfrdError`], with what it says.
+    pub fn start_as(
+        name: &str,
+        environment: &[String],
+        lab: &Lab,
+        config: &AfrConfig,
+    ) -> Result<Self, AfrdError> {
+        let (afrd, afrctl) = (program(name)?, program("afrctl")?);
         let file = lab.directory().join("afrd.toml");
         write(&file, &toml::to_string(config)?)?;
         check(&afrd, &file)?;
+        let own = [&afrd, Path::new("--config"), &file].map(|word| word.display().to_string());
+        let arguments = [environment, &own].concat();
         let mut process = Process::start(
             "afrd",
             &lab.router,
-            &afrd,
-            &["--config".to_owned(), file.display().to_string()],
+            Path::new("env"),
+            &arguments,
             lab.directory(),
             lab.interrupt(),
         )?;
