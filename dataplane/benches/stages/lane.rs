@@ -101,12 +101,15 @@ impl Lane {
     }
 }
 
+/// What becomes of the frames between two rounds.
+type Change = Box<dyn FnMut(&mut [Vec<u8>])>;
+
 /// Frames through a worker, a round at a time.
 pub(super) struct Round {
     lane: Lane,
     port: PortIx,
     frames: Vec<Vec<u8>>,
-    change: Box<dyn FnMut(&mut [Vec<u8>])>,
+    change: Change,
     bursts: Vec<Burst<Frame>>,
     expected: Vec<Expected>,
 }

@@ -11,7 +11,7 @@ use afr_dataplane::packet::parse::{self, Parsed};
 use afr_dataplane::packet::strip;
 use afr_dataplane::request::admit::Admit;
 use afr_dataplane::request::replay_guard::ReplayGuard;
-use afr_dataplane::request::verify::SenderKeys;
+use afr_dataplane::request::verify::{Name, SenderKeys};
 use afr_wire::{KeyId, MAX_CHECKS, Object, Place, Request, RequestContext, Role, verify_requests};
 
 use super::buffer::{Frame, Pool};
@@ -149,7 +149,7 @@ pub(crate) fn verify_together() -> Case {
             let sender = u128::from(CLIENT);
             let key = config
                 .key(KEY)
-                .and_then(|key| keys.derived(config, key, Role::Request, sender))
+                .and_then(|key| keys.derived(config, key, name(config, sender)))
                 .unwrap();
             let checks: [_; MAX_CHECKS] =
                 std::array::from_fn(|at| (key, context(), objects[n + at].as_slice()));
@@ -185,12 +185,21 @@ fn verifying(key: KeyId) -> Case {
             };
             let sender = u128::from_be_bytes(context.source);
             let authentic = config.key(view.key_id()).is_none_or(|key| {
-                keys.derived(config, key, Role::Request, sender)
+                keys.derived(config, key, name(config, sender))
                     .is_some_and(|key| key.verify_request(black_box(context), &view))
             });
             assert!(authentic);
         },
     )
+}
+
+/// Whose key a request of `sender` is under.
+fn name(config: &config::Config, sender: u128) -> Name {
+    Name {
+        role: Role::Request,
+        cluster: config.cluster,
+        sender,
+    }
 }
 
 /// What a tag covers of its packet.

@@ -181,7 +181,7 @@ static LANES: [[u16; 8]; 256] = {
     let mut lanes = [[0; 8]; 256];
     let mut at = 0;
     while at < 256 * 8 {
-        if at / 8 >> (at % 8) & 1 != 0 {
+        if (at / 8) >> (at % 8) & 1 != 0 {
             lanes[at / 8][at % 8] = u16::MAX;
         }
         at += 1;

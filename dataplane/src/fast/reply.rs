@@ -64,10 +64,9 @@ impl Path<'_> {
         if inner.len() > usize::from(port.mtu) || port.vlan.is_some() {
             return None;
         }
-        if quick.object_len != 0 {
-            if !self.is_applied(object(frame, usize::from(quick.object_len))) {
-                return None;
-            }
+        let with_report = quick.object_len != 0;
+        if with_report && !self.is_applied(object(frame, usize::from(quick.object_len))) {
+            return None;
         }
         buf.adj(inner_at - ETHERNET_LEN);
         let frame = buf.data_mut().first_chunk_mut::<{ ETHERNET_LEN + 8 }>()?;
@@ -75,7 +74,7 @@ impl Path<'_> {
         frame[6..12].copy_from_slice(&port.mac);
         frame[12..14].copy_from_slice(&[0x86, 0xDD]);
         frame[21] = frame[21].saturating_sub(1);
-        tally.same += u64::from(quick.object_len != 0);
+        tally.same += u64::from(with_report);
         tally.replies += 1;
         Some(next_hop.port)
     }

@@ -165,14 +165,14 @@ impl Plan {
             if chain.object_len != 0 {
                 quick.print = fingerprint.of(object(frame, chain.object_len));
             }
-        } else if port.inside && *destination == self.sid {
-            if let Some(chain) = self.chain(frame, head[20], REPORT)
-                && chain.protocol == protocol::IPV6
-            {
-                quick.kind = Kind::Reply;
-                quick.l4 = chain.l4 as u16;
-                quick.object_len = chain.object_len as u16;
-            }
+        } else if port.inside
+            && *destination == self.sid
+            && let Some(chain) = self.chain(frame, head[20], REPORT)
+            && chain.protocol == protocol::IPV6
+        {
+            quick.kind = Kind::Reply;
+            quick.l4 = chain.l4 as u16;
+            quick.object_len = chain.object_len as u16;
         }
     }
 
