@@ -100,7 +100,7 @@ fn frame(kind: u8, n: u16, seq: u32) -> (PortIx, Vec<u8>) {
     };
     let anew = Request {
         flags: RequestFlags::NEW_TASK,
-        ..asking.clone()
+        ..asking
     };
     let to = [service(CHAT), service(CODE), CODE_EXACT][usize::from(flow % 3)];
     let packet = match kind % 16 {
