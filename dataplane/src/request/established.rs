@@ -119,7 +119,8 @@ impl Path<'_> {
         let Upper::Tcp { flags, payload, .. } = item.parsed.upper else {
             return;
         };
-        if flags & flag::ACK != 0 {
+        // Not a RST's: the client needs none any more, and a forged one would spoil the RST that tells of a death.
+        if flags & (flag::ACK | flag::RST) == flag::ACK {
             entry.last_ack = be32(buf.data(), item.parsed.l4 as usize + 8);
         }
         let state = entry.state();

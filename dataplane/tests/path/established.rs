@@ -86,7 +86,7 @@ fn a_syn_reopens_what_is_closing_or_idle() {
 
 /// A RST in the client's name.
 fn reset(port: u16, seq: u32) -> Packet {
-    ack(port, service(CHAT), 0).tcp(|tcp| (*tcp.flags, *tcp.seq) = (RST, seq))
+    ack(port, service(CHAT), 0x5555).tcp(|tcp| (*tcp.flags, *tcp.seq) = (RST | ACK, seq))
 }
 
 fn state(world: &World) -> FlowState {
@@ -115,6 +115,7 @@ fn a_reset_that_is_nowhere_near_the_client_closes_nothing() {
         // What the instance makes of it is its affair.
         outcome.forwarded();
         assert_eq!(state(&world) == FlowState::Reset, closes, "{seq:#x}");
+        assert_eq!(world.flows()[0].last_ack, 7, "what a RST of the AFR needs");
         let noted = outcome.noted(MetadataNote::ResetImplausible);
         assert_eq!(noted, u64::from(!closes), "{seq:#x}");
         // A client that waits for its first token is silent for longer than a closing flow lives.
