@@ -87,6 +87,7 @@ capacity = {flows}
 [limits]
 sessions = {sessions}
 maglev = {maglev}
+signatures = {signatures}
 
 [metrics]
 listen = "127.0.0.1:0"
@@ -123,10 +124,15 @@ level = "warn"
         } else {
             16_381
         },
+        // Twice as many as there are: sets are full before the table is.
+        signatures = case
+            .swaps
+            .map_or(1 << 20, |swaps| 2 * swaps.signatures.next_power_of_two()),
         directory = around.directory.display(),
     );
     if let Some(swaps) = case.swaps {
-        let interval_us = 1_000_000 / swaps.per_s.clamp(1_000, 10_000);
+        // A little shorter than asked for: what drives the changes keeps the time.
+        let interval_us = 900_000 / swaps.per_s.clamp(900, 9_000);
         let _ = write!(
             text,
             "\n[publish]\ninterval_us = {interval_us}\nlog = 4194304\n"

@@ -28,6 +28,8 @@ const PASSES: u64 = 2;
 const SAMPLE: usize = 256;
 /// Share of what is received that must leave.
 const LOSSLESS: f64 = 0.999;
+/// Part of the signatures asked for that must be in the table.
+const FULL: f64 = 0.98;
 const RECEIVED: &str = "afr_received_packets_total";
 
 /// Where and on what everything runs.
@@ -191,6 +193,12 @@ impl Bench<'_> {
         } else {
             None
         };
+        if let (Some(swaps), Some(at)) = (case.swaps, metrics) {
+            running.wait_for("its table of signatures full", START, |_| {
+                let known = Exposition::fetch_here(at)?.sum("afr_residency_signatures", &[]);
+                Ok((known >= FULL * f64::from(swaps.signatures)).then_some(()))
+            })?;
+        }
         let scrape = || metrics.map(Exposition::fetch_here).transpose();
         let (counted, before) = (scrape()?, telemetry.read(ports)?);
         running.run_for(self.window)?;

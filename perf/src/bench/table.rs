@@ -13,7 +13,8 @@ const HOOKS: &str = "Measured on afrd-bench: afrd with bench hooks compiled in, 
     reply-fresh: a report already seen counts as news to the worker (a replayed one would be stale). swaps: the \
     control core changes made-up signatures by itself.";
 const RECEIVED: &str = "The rate of the AFR is what it receives, for nothing leaves; that of testpmd is what it transmits.";
-const COLUMNS: [&str; 6] = [
+const COLUMNS: [&str; 7] = [
+    "point",
     "program",
     "Mpps",
     "ratio to 5tswap",
@@ -30,20 +31,19 @@ const STYLE: &str = "body{font:15px/1.5 Helvetica,Arial,sans-serif;max-width:62e
 #[must_use]
 pub fn terminal(report: &Report) -> String {
     let mut text = format!("{}\n", heading(report));
-    for case in cases(report) {
-        let (name, runs) = (&case[0].scenario, case);
+    for runs in sections(report) {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "\n{name}: {}", about(&runs[0]));
-        let [program, mpps, ratio, target, cycles, rounds] = COLUMNS;
-        let _ = writeln!(
-            text,
-            "  {program:<16} {mpps:>8} {ratio:>16} {target:>8} {cycles:>14}  {rounds}"
-        );
-        for run in runs {
-            let [program, mpps, ratio, target, cycles, rounds] = cells(run);
+        let _ = writeln!(text, "\n{}: {}", title(&runs[0]), about(&runs[0]));
+        let rows = std::iter::once(COLUMNS.map(str::to_owned)).chain(runs.iter().map(cells));
+        for [point, program, mpps, ratio, target, cycles, rounds] in rows {
+            let point = if runs[0].sweep.is_some() {
+                format!("{point:<10} ")
+            } else {
+                String::new()
+            };
             let _ = writeln!(
                 text,
-                "  {program:<16} {mpps:>8} {ratio:>16} {target:>8} {cycles:>14}  {rounds}"
+                "  {point}{program:<16} {mpps:>8} {ratio:>16} {target:>8} {cycles:>14}  {rounds}"
             );
         }
         for note in notes(runs) {
@@ -80,39 +80,33 @@ pub fn page(report: &Report) -> String {
         escaped(&heading(report)),
         escaped(DISCLAIMER)
     );
-    let mut section = None;
-    for runs in cases(report) {
-        if section != Some(runs[0].sweep) {
-            section = Some(runs[0].sweep);
-            match runs[0].sweep {
-                None => html.push_str("<h2>Scenarios</h2>\n"),
-                Some(sweep) => {
-                    let _ = writeln!(html, "<h2>Sweep: {sweep}</h2>");
-                    let pictures = pictures(report);
-                    let picture = pictures.iter().find(|(name, _)| *name == sweep);
-                    html.push_str(picture.map_or("", |(_, svg)| svg));
-                }
-            }
-        }
+    let pictures = pictures(report);
+    let row = |cells: &[String], tag: &str| -> String {
+        let cells = cells
+            .iter()
+            .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)));
+        cells.collect()
+    };
+    for runs in sections(report) {
         let _ = writeln!(
             html,
-            "<h3>{}</h3>\n<p>{}</p>\n<table>",
-            escaped(&runs[0].scenario),
+            "<h2>{}</h2>\n<p>{}</p>",
+            escaped(title(&runs[0])),
             escaped(&about(&runs[0]))
         );
-        let row = |cells: &[String], tag: &str| -> String {
-            let cells = cells
-                .iter()
-                .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)));
-            cells.collect()
-        };
-        let _ = writeln!(html, "<tr>{}</tr>", row(&COLUMNS.map(str::to_owned), "th"));
+        let picture = pictures
+            .iter()
+            .find(|(sweep, _)| runs[0].sweep == Some(sweep));
+        html.push_str(picture.map_or("", |(_, svg)| svg));
+        let skip = usize::from(runs[0].sweep.is_none());
+        let head = COLUMNS.map(str::to_owned);
+        let _ = writeln!(html, "<table>\n<tr>{}</tr>", row(&head[skip..], "th"));
         for run in runs {
             let _ = writeln!(
                 html,
                 "<tr class=\"{}\">{}</tr>",
                 run.program,
-                row(&cells(run), "td")
+                row(&cells(run)[skip..], "td")
             );
         }
         html.push_str("</table>\n");
@@ -135,35 +129,34 @@ fn heading(report: &Report) -> String {
     )
 }
 
-/// The runs, case by case.
-fn cases(report: &Report) -> impl Iterator<Item = &[Run]> {
+/// The runs by table: one for each scenario, one for each sweep.
+fn sections(report: &Report) -> impl Iterator<Item = &[Run]> {
     report
         .runs
-        .chunk_by(|one, next| one.scenario == next.scenario)
+        .chunk_by(|one, next| one.sweep == next.sweep && title(one) == title(next))
+}
+
+fn title(run: &Run) -> &str {
+    run.sweep.unwrap_or(&run.scenario)
 }
 
 fn about(run: &Run) -> String {
-    let scenario = run.scenario.split(' ').next().unwrap_or_default();
-    let frames = match run.bytes {
-        0 => "IMIX".to_owned(),
-        bytes => format!("{bytes} bytes, at least what the headers need"),
-    };
-    let about = match run.sweep {
-        None => Scenario::named(scenario).map_or("", Scenario::about),
-        Some(sweep) => Sweep::named(sweep).map_or("", Sweep::about),
-    };
+    if let Some(sweep) = run.sweep {
+        return Sweep::named(sweep).map_or("", Sweep::about).to_owned();
+    }
     format!(
-        "{about} ({frames}; {} flows, {} instances, {} worker{})",
+        "{} ({} bytes, at least what the headers need; {} flows, {} instances)",
+        Scenario::named(&run.scenario).map_or("", Scenario::about),
+        run.bytes,
         run.flows,
-        run.instances,
-        run.workers,
-        if run.workers == 1 { "" } else { "s" }
+        run.instances
     )
 }
 
-fn cells(run: &Run) -> [String; 6] {
+fn cells(run: &Run) -> [String; 7] {
     let rounds: Vec<_> = run.mpps.iter().map(|mpps| format!("{mpps:.2}")).collect();
     [
+        run.point.clone().unwrap_or_default(),
         run.program.to_owned(),
         format!("{:.2}", run.median),
         if run.ratio_to_5tswap > 0.0 {
@@ -186,8 +179,15 @@ fn notes(runs: &[Run]) -> Vec<String> {
     if runs.iter().any(|run| run.bench_hooks) {
         notes.push(HOOKS.to_owned());
     }
-    if let Some(swaps) = runs.iter().find_map(|run| run.swaps_per_s) {
-        notes.push(format!("{swaps:.0} swaps a second there were."));
+    let swaps: Vec<_> = runs
+        .iter()
+        .filter_map(|run| Some(format!("{:.0}", run.swaps_per_s?)))
+        .collect();
+    if !swaps.is_empty() {
+        notes.push(format!(
+            "Swaps a second that there were, in order: {}.",
+            swaps.join(", ")
+        ));
     }
     notes
 }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn every_table_says_what_5tswap_does_not_do_and_what_was_bent() {
         let text = terminal(&report());
-        assert_eq!(text.matches("5tswap swaps").count(), 6);
+        assert_eq!(text.matches("5tswap swaps").count(), 4);
         assert_eq!(text.matches(RECEIVED).count(), 1);
         assert!(text.matches(HOOKS).count() >= 1);
         assert!(text.contains("≥ 0.65") && text.contains("no core"));
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn the_page_holds_tables_and_pictures_and_needs_nothing_else() {
         let html = page(&report());
-        assert_eq!(html.matches("<table>").count(), 6);
+        assert_eq!(html.matches("<table>").count(), 4);
         assert_eq!(html.matches("<svg").count(), 1);
         assert!(html.contains("a &lt;machine>"));
         let outside = html.matches("http").count() - html.matches("http://www.w3.org").count();
