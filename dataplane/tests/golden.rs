@@ -389,6 +389,13 @@ fn check(outcome: &Outcome, case: &str, want: Want) {
     }
 }
 
+fn cases() -> Vec<Case> {
+    [drops(), punts(), forwards()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 /// Runs a case and writes what went in and what came out: a frame's time is the number of the frame it answers.
 fn play(case: Case, folder: &Path) {
     let Case {
@@ -423,9 +430,9 @@ fn play(case: Case, folder: &Path) {
     out.finish().unwrap();
 }
 
-fn folder() -> PathBuf {
+fn folder(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let folder = target.join("golden");
+    let folder = target.join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     folder
@@ -433,11 +440,7 @@ fn folder() -> PathBuf {
 
 #[test]
 fn scapy_agrees_with_every_frame_that_leaves() {
-    let cases: Vec<Case> = drops()
-        .into_iter()
-        .chain(punts())
-        .chain(forwards())
-        .collect();
+    let cases = cases();
     let covered = |name: String| cases.iter().filter(|case| case.name == name).count() == 1;
     for reason in DropReason::ALL {
         let elsewhere = matches!(reason, DropReason::FrameSegmented | DropReason::NoHeadroom);
@@ -449,7 +452,7 @@ fn scapy_agrees_with_every_frame_that_leaves() {
     for reason in PuntReason::ALL {
         assert!(covered(format!("punt-{}", reason.name())), "{reason:?}");
     }
-    let folder = folder();
+    let folder = folder("golden");
     let mut list = String::new();
     for case in &cases {
         writeln!(list, "{}", case.name).unwrap();
@@ -472,4 +475,37 @@ fn scapy_agrees_with_every_frame_that_leaves() {
         "scapy is needed (apt-get install python3-scapy): {said}"
     );
     assert!(output.status.success(), "{said}");
+}
+
+/// The same cases on DPDK: every frame in comes out of a `net_pcap` device's file by its receive call, in an mbuf, and what
+/// leaves goes by its transmit call into another file, which holds the very frames of the run on memory that scapy judges.
+#[cfg(feature = "eal")]
+#[test]
+fn every_case_from_file_to_file_through_dpdk() {
+    let (memory, files) = (folder("golden-memory"), folder("golden-dpdk"));
+    let frames = |path: &Path| -> Vec<Vec<u8>> {
+        let file = fs::read(path).unwrap();
+        let mut rest = &file[24..];
+        let mut frames = Vec::new();
+        while let Some((head, behind)) = rest.split_first_chunk::<16>() {
+            let len = u32::from_le_bytes([head[8], head[9], head[10], head[11]]) as usize;
+            frames.push(behind[..len].to_vec());
+            rest = &behind[len..];
+        }
+        frames
+    };
+    let mut left = 0;
+    for (n, (on_memory, on_dpdk)) in cases().into_iter().zip(cases()).enumerate() {
+        let name = on_memory.name.clone();
+        play(on_memory, &memory);
+        let device_out = files.join(format!("{name}.tx.pcap"));
+        let device_in = memory.join(format!("{name}.in.pcap"));
+        support::device::with_device(&format!("golden{n}"), &device_in, &device_out, || {
+            play(on_dpdk, &files);
+        });
+        let expected = frames(&memory.join(format!("{name}.out.pcap")));
+        assert_eq!(frames(&device_out), expected, "{name}");
+        left += expected.len();
+    }
+    assert!(left > 40, "{left} frames left");
 }

@@ -324,7 +324,7 @@ fn put_tag(has_mac: bool, object: &mut [u8], tag: [u8; MAC_LEN]) -> Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyId, ParseError, Report, Request};
+    use crate::{KeyId, List, ParseError, Prefix, Report, Request, Signature};
 
     const MASTER: MasterKey = MasterKey::new([7; 16]);
     const CONTEXT: RequestContext = RequestContext {
@@ -439,5 +439,64 @@ mod tests {
             std::format!("{MASTER:?} {key:?}"),
             "MasterKey(..) SenderKey(..)"
         );
+    }
+
+    /// As one by one: requests of every length, under keys of both kinds, of which any may be forged, and bytes too short
+    /// or too long for a request.
+    #[test]
+    fn several_at_once_are_checked_as_one_by_one() {
+        let mut objects = [[0_u8; MAX_REQUEST_LEN + 1]; MAX_CHECKS];
+        let keys: [_; MAX_CHECKS] = core::array::from_fn(|n| {
+            let algorithm = [MacAlgorithm::AesCmac, MacAlgorithm::SipHash24][usize::from(n == 5)];
+            key(algorithm, Role::Request, 1, &[n as u8; 16])
+        });
+        for shift in 0..64_usize {
+            let mut lens = [0; MAX_CHECKS];
+            for (n, (object, len)) in objects.iter_mut().zip(&mut lens).enumerate() {
+                let prefixes: [_; crate::MAX_PREFIXES] = core::array::from_fn(|at| Prefix {
+                    depth: at as u16 + 1,
+                    signature: Signature([shift as u8; 4]),
+                });
+                let request = Request {
+                    key_id: KeyId(1),
+                    session: (n * 1_000 + shift) as u64,
+                    prefixes: List::from_slice(&prefixes[..(n + shift) % 9]).unwrap(),
+                    ..Request::default()
+                };
+                *len = request.emit(object).unwrap();
+                keys[n].sign_request(&CONTEXT, &mut object[..*len]).unwrap();
+                match (n + shift) % 8 {
+                    1 => object[*len - 1 - shift % 16] ^= 1 << (shift % 8),
+                    2 => object[24 + shift % 12] ^= 0x10,
+                    3 if n == 3 => *len = shift % 17,
+                    4 if n == 4 => *len = MAX_REQUEST_LEN + 1,
+                    _ => {}
+                }
+            }
+            let checks: [_; MAX_CHECKS] =
+                core::array::from_fn(|n| (&keys[n], CONTEXT, &objects[n][..lens[n]]));
+            let expected = checks
+                .iter()
+                .enumerate()
+                .map(|(n, (key, context, object))| {
+                    let parsed = Object::parse(object, Place::InBand);
+                    let right = match parsed {
+                        Ok(Object::Request(view)) => key.verify_request(context, &view),
+                        _ => verify_requests(&checks[n..=n]) == 1,
+                    };
+                    u32::from(right) << n
+                });
+            let expected = expected.sum::<u32>();
+            for count in [MAX_CHECKS, 1 + shift % MAX_CHECKS] {
+                let mask = (1_u32 << count) - 1;
+                assert_eq!(
+                    verify_requests(&checks[..count]),
+                    expected & mask,
+                    "{shift}"
+                );
+            }
+            assert_ne!(expected, 0);
+            assert_ne!(expected, 255);
+        }
     }
 }

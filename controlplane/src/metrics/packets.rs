@@ -122,7 +122,7 @@ fn devices(families: &mut Families, probed: &[(&str, PortStatus)]) {
 /// What each worker counts: verdicts with every reason, flows, cycles, its ring.
 pub(super) fn workers(families: &mut Families, shared: &Shared) {
     verdicts(families, shared);
-    let plain: [(&str, &str, Figure); 8] = [
+    let plain: [(&str, &str, Figure); 9] = [
         (
             "afr_originated_packets_total",
             "Packets the AFR made itself: answers and errors.",
@@ -132,6 +132,11 @@ pub(super) fn workers(families: &mut Families, shared: &Shared) {
             "afr_handed_packets_total",
             "Packets handed over by other workers.",
             Figure::Handed,
+        ),
+        (
+            "afr_fast_path_packets_total",
+            "Packets forwarded or dropped by the fast path, the others having gone through every stage.",
+            Figure::FastPath,
         ),
         (
             "afr_prompt_tokens_total",

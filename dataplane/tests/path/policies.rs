@@ -6,6 +6,8 @@ use afr_dataplane::aft::{Op, SigKey};
 use afr_dataplane::config::PolicyKind;
 use afr_dataplane::explain::{Query, WhyNot, explain};
 use afr_dataplane::id::Slot;
+use afr_dataplane::reply::overlay::LoadOverlay;
+use afr_dataplane::request::score::View;
 use afr_dataplane::verdict::MetadataNote;
 use afr_wire::{DomainId, PolicyScope, Prefix, Report, Request};
 
@@ -62,6 +64,75 @@ fn ttft_takes_the_smallest_estimate() {
         all[usize::from(winner) - 1] = 8_999;
         pending(&mut world, &all);
         assert_eq!(chosen(&mut world, &asking(winner)), winner);
+    }
+}
+
+/// The estimates are made for 64 instances at a time, in vectors, from figures that are kept from one decision to the next:
+/// each choice is held against every estimate made by itself.
+#[test]
+fn ttft_over_many_instances_that_change() {
+    const N: u16 = 130;
+    let mut setup = Setup::new(N).policy(PolicyKind::Ttft);
+    setup.config.dispatch.near_tie_us = 0;
+    for n in 1..=N {
+        setup.instance(n).prefill_rate_tokens_s = 4_000 + u32::from(n) * 97 % 9_000;
+    }
+    let mut world = World::new(setup);
+    let mut seed = 1_u32;
+    let mut random = |bound: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) % bound
+    };
+    for round in 0..200_u16 {
+        let levels: Vec<Prefix> = (1..=3).map(|level| prefix(level * 4, round)).collect();
+        for n in 1..=N {
+            // Some hold nothing, many the first, few all; every third round everyone holds the first.
+            let held = match (round % 3, random(8)) {
+                (0, 0..6) => 1,
+                (_, 0..4) => 0,
+                (_, 4..7) => 1,
+                _ => 3,
+            };
+            for level in &levels[..held] {
+                holds(&mut world, n, *level);
+            }
+        }
+        for _ in 0..5 {
+            let n = 1 + random(u32::from(N)) as u16;
+            let tokens = random(60_000);
+            tells(&mut world, n, |report| {
+                report.pending_prefill_tokens = tokens
+            });
+        }
+        let tokens = 512 + random(30_000);
+        let asking = Request {
+            prompt_tokens: tokens,
+            ..with_prefixes(&levels)
+        };
+        let loads = LoadOverlay::new(world.aft().slots());
+        let view = View {
+            aft: world.aft(),
+            loads: &loads,
+            inflight: &world.shared.inflight,
+        };
+        let cost = |n: u16| {
+            let slot = Slot(n - 1);
+            // The table is bounded: what it still knows is what counts.
+            let held = levels.iter().take_while(|level| {
+                let key = SigKey::new(CATALOGUE, DomainId(0), **level);
+                world.aft().holders(key).contains(slot)
+            });
+            let depth = held.last().map_or(0, |level| level.depth);
+            view.estimate(slot, tokens, depth).total_us()
+        };
+        let costs: Vec<_> = (1..=N).map(cost).collect();
+        let least = costs.iter().min().copied();
+        let winner = chosen(&mut world, &syn(round, service(CHAT)).asking(&asking));
+        assert_eq!(
+            costs.get(usize::from(winner) - 1).copied(),
+            least,
+            "round {round}"
+        );
     }
 }
 

@@ -10,6 +10,8 @@
 )]
 
 pub(crate) mod corpus;
+#[cfg(feature = "eal")]
+pub(crate) mod device;
 pub(crate) mod control_core;
 pub(crate) mod hostile;
 pub(crate) mod metadata;

@@ -15,15 +15,37 @@ pub(crate) struct Buf {
     home: Arc<ArrayQueue<VecBuf>>,
     /// Pretends to lie in several pieces.
     pub(crate) segmented: bool,
+    /// Holds the frame instead, where the thread has a device.
+    #[cfg(feature = "eal")]
+    mbuf: Option<dpdk::Mbuf>,
 }
 
 impl Buf {
-    fn inner(&self) -> &VecBuf {
+    fn inner(&self) -> &dyn PacketBuf {
+        #[cfg(feature = "eal")]
+        if let Some(mbuf) = &self.mbuf {
+            return mbuf;
+        }
         self.inner.as_ref().unwrap()
     }
 
-    fn inner_mut(&mut self) -> &mut VecBuf {
+    fn inner_mut(&mut self) -> &mut dyn PacketBuf {
+        #[cfg(feature = "eal")]
+        if let Some(mbuf) = &mut self.mbuf {
+            return mbuf;
+        }
         self.inner.as_mut().unwrap()
+    }
+
+    /// Hands the frame to the device, where it is in a buffer of one.
+    pub(crate) fn transmit(self) {
+        #[cfg(feature = "eal")]
+        {
+            let mut this = self;
+            if let Some(mbuf) = this.mbuf.take() {
+                super::device::transmit(mbuf);
+            }
+        }
     }
 }
 
@@ -90,11 +112,15 @@ impl Pool {
         assert!(frame.len() <= ROOM, "a frame of {} bytes", frame.len());
         let mut inner = self.free.pop().expect("the pool is empty");
         inner.refill(frame);
-        Buf {
+        let buf = Buf {
             inner: Some(inner),
             home: Arc::clone(&self.free),
             segmented: false,
-        }
+            #[cfg(feature = "eal")]
+            mbuf: super::device::receive(),
+        };
+        assert_eq!(buf.data(), frame, "the device has another frame");
+        buf
     }
 
     /// The same with so little room before the frame.
@@ -129,6 +155,8 @@ impl PacketPool for Pool {
             inner: Some(inner),
             home: Arc::clone(&self.free),
             segmented: false,
+            #[cfg(feature = "eal")]
+            mbuf: super::device::alloc(),
         })
     }
 }

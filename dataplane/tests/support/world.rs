@@ -58,6 +58,7 @@ impl Egress<Buf> for Exit {
     fn send(&mut self, port: PortIx, packet: Buf) {
         let frame = packet.data().to_vec();
         self.0.push(Sent { port, frame });
+        packet.transmit();
     }
 }
 
