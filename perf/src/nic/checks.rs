@@ -89,6 +89,7 @@ pub(super) fn decide(
         format!("{dispatched} dispatches for {} connections", outcome.flows),
     );
     shares(model, metrics, &mut claim);
+    places(model, outcome, metrics, &mut claim);
     let reports = metrics.by("afr_instance_reports_total", "instance");
     claim(
         reports.len() == 2,
@@ -135,9 +136,34 @@ fn shares(model: Model, metrics: &Exposition, claim: &mut impl FnMut(bool, Strin
     claim(
         all > 0.0 && clients.iter().all(|seen| *seen >= all * least),
         format!(
-            "each of {} workers saw its share of the clients' packets: {clients:?}; of the fabric's: {:?}",
-            model.queues(),
+            "each worker saw its share of the clients' packets: {clients:?}; of the fabric's: {:?}",
             each("fabric")
+        ),
+    );
+}
+
+/// Each connection's first packet came by the queue of its hash. The kernel's tap spreads connections by a hash of its own
+/// over the queues behind it, so shares alone would not tell that the card does.
+fn places(
+    model: Model,
+    outcome: &Outcome,
+    metrics: &Exposition,
+    claim: &mut impl FnMut(bool, String),
+) {
+    if !model.spreads_as_expected() {
+        return;
+    }
+    let created = |worker: u16| {
+        let worker = worker.to_string();
+        let labels = [("reason", "flow_created"), ("worker", worker.as_str())];
+        metrics.sum("afr_notes_total", &labels)
+    };
+    let created: Vec<_> = (0..model.queues()).map(created).collect();
+    let expected: Vec<_> = outcome.by_queue.iter().map(|n| f64::from(*n)).collect();
+    claim(
+        created == expected,
+        format!(
+            "connections by worker {created:?}, by the hash of addresses and ports {expected:?}"
         ),
     );
 }
@@ -169,6 +195,7 @@ mod tests {
             with_metadata: 26,
             misdispatched: 0,
             by_instance: [("inst-1".to_owned(), 20), ("inst-2".to_owned(), 20)].into(),
+            by_queue: vec![22, 18],
             bytes: 240_000,
         }
     }
@@ -180,6 +207,8 @@ afr_forwarded_packets_total{direction=\"request\",worker=\"0\"} 94
 afr_punted_packets_total{reason=\"neighbor\",worker=\"0\"} 4
 afr_dropped_packets_total{reason=\"destination_invalid\",worker=\"0\"} 5
 afr_notes_total{reason=\"request_verified\",worker=\"0\"} 26
+afr_notes_total{reason=\"flow_created\",worker=\"0\"} 22
+afr_notes_total{reason=\"flow_created\",worker=\"1\"} 18
 afr_dispatches_total{class=\"chat\",worker=\"0\"} 40
 afr_instance_reports_total{instance=\"inst-1\"} 3
 afr_instance_reports_total{instance=\"inst-2\"} 3
@@ -251,6 +280,11 @@ afr_port_link_up{port=\"fabric\"} 1
                 "{expected}: {failed:?}"
             );
         }
+        let other_queues = Outcome {
+            by_queue: vec![21, 19],
+            ..outcome()
+        };
+        assert_eq!(failed(&other_queues, GOOD).len(), 1);
         let elsewhere = Outcome {
             misdispatched: 1,
             ..outcome()

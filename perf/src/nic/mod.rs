@@ -19,6 +19,7 @@ mod args;
 mod model;
 mod hosts;
 mod guest;
+mod rss;
 mod traffic;
 mod checks;
 mod run;

@@ -34,6 +34,13 @@ impl Model {
         }
     }
 
+    /// Whether the queue of every connection is known beforehand: the card hashes addresses and TCP ports under the usual
+    /// key also behind extension headers.
+    #[must_use]
+    pub const fn spreads_as_expected(self) -> bool {
+        matches!(self, Self::E1000e | Self::VirtioNet)
+    }
+
     /// Queues of the tap interface behind it: virtio-net has a pair for each of its own, other models have one.
     #[must_use]
     pub const fn tap_queues(self) -> u16 {

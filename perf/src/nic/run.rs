@@ -127,7 +127,7 @@ fn play(
     say("afrd is ready");
     let heartbeats: Vec<_> = hosts.instances.iter().map(report).collect();
     let flows = args.flows;
-    let outcome = traffic::run(&hosts, flows, interrupt, |done| {
+    let outcome = traffic::run(&hosts, flows, model.queues(), interrupt, |done| {
         say(&format!("{done} of {flows} connections"));
     });
     let outcome = outcome.map_err(|error| NicError::Traffic(Box::new(error), guest.tail()))?;

@@ -1,12 +1,14 @@
 //! Connections from the clients' host to the instances, with and without metadata.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use crate::lab::{Client, Dial, Interrupt, Wish, label, sender};
 
 use super::hosts::{CLIENTS, Hosts, client_address, service};
+use super::rss;
 use super::run::NicError;
 
 /// Connections at a time.
@@ -27,12 +29,15 @@ pub(super) struct Outcome {
     pub(super) misdispatched: u32,
     /// How many each instance had.
     pub(super) by_instance: BTreeMap<String, u32>,
+    /// How many belong on the card's first queue, second queue and so on, by their hash.
+    pub(super) by_queue: Vec<u32>,
     /// Bytes sent and had back.
     pub(super) bytes: usize,
 }
 
 /// Opens `flows` connections: in turn one without metadata and one for the label of each instance. Each carries bytes
-/// both ways and every byte is compared. `step` is told how many are done, now and then.
+/// both ways and every byte is compared. The card has `queues` queues. `step` is told how many are done,
+/// now and then.
 ///
 /// # Errors
 ///
@@ -40,12 +45,16 @@ pub(super) struct Outcome {
 pub(super) fn run(
     hosts: &Hosts,
     flows: u32,
+    queues: u16,
     interrupt: &Interrupt,
     step: impl Fn(u32) + Sync,
 ) -> Result<Outcome, NicError> {
     let next = AtomicU32::new(0);
     let work = || {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome {
+            by_queue: vec![0; queues.into()],
+            ..Outcome::default()
+        };
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= flows {
@@ -71,13 +80,19 @@ pub(super) fn run(
         });
         joined.collect()
     });
-    let mut all = Outcome::default();
+    let mut all = Outcome {
+        by_queue: vec![0; queues.into()],
+        ..Outcome::default()
+    };
     for outcome in outcomes {
         let outcome = outcome?;
         all.flows += outcome.flows;
         all.with_metadata += outcome.with_metadata;
         all.misdispatched += outcome.misdispatched;
         all.bytes += outcome.bytes;
+        for (all, count) in all.by_queue.iter_mut().zip(outcome.by_queue) {
+            *all += count;
+        }
         for (instance, count) in outcome.by_instance {
             *all.by_instance.entry(instance).or_default() += count;
         }
@@ -102,6 +117,12 @@ fn connection(hosts: &Hosts, number: u32, outcome: &mut Outcome) -> Result<(), N
         outcome.with_metadata += 1;
     }
     let mut client = Client::connect(&hosts.client, &dial)?;
+    if let Ok(SocketAddr::V6(source)) = client.stream().local_addr() {
+        let queue = rss::queue(source, service(), outcome.by_queue.len() as u16);
+        if let Some(count) = outcome.by_queue.get_mut(usize::from(queue)) {
+            *count += 1;
+        }
+    }
     let is_long = wanted.is_some() && number < kinds;
     if is_long {
         client.flood(FLOOD_BYTES)?;
