@@ -13,10 +13,16 @@ mod support;
 
 use stages::Case;
 
+fn ready(make: fn() -> Case) -> Case {
+    let mut case = Case::warm(make);
+    case.refill();
+    case
+}
+
 macro_rules! count_all {
     ($($name:ident = $make:path,)*) => {
         #[library_benchmark]
-        $(#[bench::$name(Case::ready($make))])*
+        $(#[bench::$name(ready($make))])*
         fn round(mut case: Case) -> Case {
             case.run();
             case

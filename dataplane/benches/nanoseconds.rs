@@ -16,7 +16,7 @@ fn time(criterion: &mut Criterion, name: &str, make: fn() -> Case) {
     // Made when it is its turn, and not at all where it is filtered out.
     let mut case = None;
     criterion.bench_function(name, |bencher| {
-        let case = case.get_or_insert_with(|| Case::ready(make));
+        let case = case.get_or_insert_with(|| Case::warm(make));
         bencher.iter_custom(|packets| {
             let rounds = packets.div_ceil(ROUND as u64);
             let mut elapsed = Duration::ZERO;

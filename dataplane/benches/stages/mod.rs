@@ -46,21 +46,22 @@ impl Case {
         Self(Box::new(Each { state, refill, one }))
     }
 
-    /// The case with its tables as they stay, ready for a round.
-    pub(crate) fn ready(make: fn() -> Self) -> Self {
+    /// The case with its tables as they stay.
+    pub(crate) fn warm(make: fn() -> Self) -> Self {
         let mut case = make();
         for _ in 0..WARM_UP {
             case.refill();
             case.run();
         }
-        case.refill();
         case
     }
 
+    /// Makes the case ready for a round. What the round before counted is checked.
     pub(crate) fn refill(&mut self) {
         self.0.refill();
     }
 
+    /// What is measured.
     pub(crate) fn run(&mut self) {
         self.0.run();
     }
