@@ -1,6 +1,10 @@
 //! Instructions of each stage and each whole way under callgrind. `scripts/stages` runs this and compares with
 //! `instructions.toml`.
 
+#![allow(
+    unexpected_cfgs,
+    reason = "the tests' support has parts for features that are not here"
+)]
 #![allow(missing_docs, reason = "of what gungraun's macros make")]
 
 use gungraun::{

@@ -2,6 +2,11 @@
 //!
 //! Criterion's iteration is one packet, so its figures are times a packet.
 
+#![allow(
+    unexpected_cfgs,
+    reason = "the tests' support has parts for features that are not here"
+)]
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
