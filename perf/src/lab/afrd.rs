@@ -249,17 +249,24 @@ impl Afrd {
 
     /// Its metrics, with everything that happened before this call.
     ///
-    /// Workers count in memory of their own and copy the whole out now and then. Their idle polls go on counting, so a
-    /// figure of these that moved tells of a copy made since.
+    /// Workers count in memory of their own and copy the whole out now and then. Every round of a worker's counts, as a
+    /// poll that found nothing or as a burst; on a busy machine there may be none of one kind for long. So rounds that
+    /// went up tell of a copy made since.
     ///
     /// # Errors
     ///
     /// It does not answer, or a worker copies nothing out.
     pub fn settled_metrics(&self, lab: &Lab) -> Result<Exposition, AfrdError> {
-        let polls = |metrics: &Exposition| metrics.by("afr_worker_idle_polls_total", "worker");
-        let before = polls(&self.metrics(lab)?);
+        let rounds = |metrics: &Exposition| {
+            let mut rounds = metrics.by("afr_worker_idle_polls_total", "worker");
+            for (worker, bursts) in metrics.by("afr_worker_busy_bursts_total", "worker") {
+                *rounds.entry(worker).or_default() += bursts;
+            }
+            rounds
+        };
+        let before = rounds(&self.metrics(lab)?);
         self.until(lab, "copying its counters out", |afrd| {
-            let now = polls(&afrd.metrics(lab)?);
+            let now = rounds(&afrd.metrics(lab)?);
             Ok(before
                 .iter()
                 .all(|(worker, count)| now.get(worker) != Some(count)))

@@ -16,8 +16,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::namespace::{Namespace, NamespaceError};
 
-/// How long a connection may stand still.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may stand still: on a busy machine TCP sends again after ever longer times.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that are on their way at once where a client sends and reads in turn.
 const CHUNK: usize = 8 * 1_024;
 
@@ -267,7 +267,7 @@ impl Client {
         })
     }
 
-    /// Waits until the connection breaks, for at most ten seconds, and says how. `None`: it does not.
+    /// Waits until the connection breaks, for as long as one may stand still, and says how. `None`: it does not.
     pub fn end(&mut self) -> Option<io::ErrorKind> {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
