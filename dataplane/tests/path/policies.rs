@@ -101,7 +101,7 @@ fn ttft_over_many_instances_that_change() {
             let n = 1 + random(u32::from(N)) as u16;
             let tokens = random(60_000);
             tells(&mut world, n, |report| {
-                report.pending_prefill_tokens = tokens
+                report.pending_prefill_tokens = tokens;
             });
         }
         let tokens = 512 + random(30_000);
