@@ -115,14 +115,14 @@ impl Plan {
     ///
     /// [`PlanError`].
     pub fn new(args: &LoadArgs) -> Result<Self, PlanError> {
-        let (mut requests, origin) = workload(&args.workload)?;
+        let (mut requests, origin, own_block) = workload(&args.workload)?;
         let shares: Vec<f64> = args
             .workload
             .classes
             .iter()
             .map(|class| class.share)
             .collect();
-        assign_classes(&mut requests, &shares, args.workload.seed);
+        assign_classes(&mut requests, &shares, own_block, args.workload.seed);
         let classes = args.workload.classes.iter().map(|spec| class(spec, args));
         Ok(Self {
             classes: classes.collect::<Result<_, _>>()?,
@@ -157,8 +157,8 @@ impl Plan {
     }
 }
 
-fn workload(args: &WorkloadArgs) -> Result<(Vec<TraceRequest>, String), PlanError> {
-    let (whole, origin) = match &args.trace {
+fn workload(args: &WorkloadArgs) -> Result<(Vec<TraceRequest>, String, usize), PlanError> {
+    let (whole, origin, own_block) = match &args.trace {
         Some(path) => {
             let file = File::open(path).map_err(|source| PlanError::OpenTrace {
                 path: path.clone(),
@@ -166,7 +166,8 @@ fn workload(args: &WorkloadArgs) -> Result<(Vec<TraceRequest>, String), PlanErro
             })?;
             let requests = mooncake::read(BufReader::new(file), args.seed)?;
             let name = path.file_name().unwrap_or(path.as_os_str());
-            (requests, name.to_string_lossy().into_owned())
+            // The first block of every conversation is the same.
+            (requests, name.to_string_lossy().into_owned(), 1)
         }
         None => {
             let sessions = Sessions {
@@ -177,6 +178,7 @@ fn workload(args: &WorkloadArgs) -> Result<(Vec<TraceRequest>, String), PlanErro
             (
                 sessions.generate(count, args.seed),
                 "generated sessions".to_owned(),
+                sessions.own_block(),
             )
         }
     };
@@ -194,7 +196,7 @@ fn workload(args: &WorkloadArgs) -> Result<(Vec<TraceRequest>, String), PlanErro
             requests: requests.len(),
         });
     }
-    Ok((requests, origin))
+    Ok((requests, origin, own_block))
 }
 
 fn class(spec: &ClassSpec, args: &LoadArgs) -> Result<ClassPlan, PlanError> {

@@ -114,12 +114,12 @@ fn mark_recurring(requests: &mut [TraceRequest]) {
     }
 }
 
-/// Gives each request a class, by shares of any sum. Requests of one conversation get the same.
-pub fn assign_classes(requests: &mut [TraceRequest], shares: &[f64], seed: u64) {
+/// Gives each request a class, by shares of any sum. Requests of one conversation get the same: `own_block` is the first of
+/// a prompt's blocks that no other conversation has, behind the system prompt.
+pub fn assign_classes(requests: &mut [TraceRequest], shares: &[f64], own_block: usize, seed: u64) {
     let sum: f64 = shares.iter().sum();
     for request in requests {
-        // The first block is the system prompt, which many conversations share; the second is the conversation's own.
-        let conversation = request.hash_ids.get(1).or(request.hash_ids.first());
+        let conversation = request.hash_ids.get(own_block).or(request.hash_ids.last());
         let mut dice = rng::SplitMix64::new(rng::at(seed, conversation.copied().unwrap_or(0)));
         let mut left = dice.next_f64() * sum;
         request.class = shares
@@ -186,7 +186,7 @@ mod tests {
         let mut requests: Vec<TraceRequest> = (0..2_000)
             .map(|n| request(0.0, 1_024, &[0, n / 2 + 1]))
             .collect();
-        assign_classes(&mut requests, &[3.0, 1.0], 5);
+        assign_classes(&mut requests, &[3.0, 1.0], 1, 5);
         assert!(
             requests
                 .chunks(2)

@@ -46,6 +46,12 @@ impl Default for Sessions {
 }
 
 impl Sessions {
+    /// The first block of a prompt that is the session's own.
+    #[must_use]
+    pub fn own_block(&self) -> usize {
+        self.system_tokens.div_ceil(BLOCK_TOKENS) as usize
+    }
+
     /// The first `count` requests of the workload that `seed` stands for.
     #[must_use]
     pub fn generate(&self, count: usize, seed: u64) -> Vec<TraceRequest> {
@@ -73,16 +79,23 @@ impl Sessions {
         rng: &mut SplitMix64,
     ) {
         let kind = rng.below(self.kinds);
-        let system_blocks = u64::from(self.system_tokens.div_ceil(BLOCK_TOKENS));
+        let system_blocks = self.own_block() as u64;
         // Whole blocks, so that what sessions share ends where a block does.
         let system_tokens = system_blocks as u32 * BLOCK_TOKENS;
         let mut input_tokens = system_tokens + length(rng, self.opening_tokens);
         let mut arrival_ms = begins_ms;
         for _ in 0..length(rng, self.turns) {
             let blocks = u64::from(input_tokens.div_ceil(BLOCK_TOKENS));
+            // A block that the prompt does not fill is another than the whole one of the next turn: no engine keeps it.
+            let whole_blocks = u64::from(input_tokens / BLOCK_TOKENS);
             let block = |at| {
-                let text = if at < system_blocks { kind } else { id };
-                rng::at(text, at)
+                if at < system_blocks {
+                    rng::at(kind, at)
+                } else if at < whole_blocks {
+                    rng::at(id, at)
+                } else {
+                    rng::at(id ^ u64::from(input_tokens), at)
+                }
             };
             requests.push(TraceRequest {
                 arrival_ms,
@@ -144,6 +157,8 @@ mod tests {
             .filter(|request| request.recurring_blocks > system_blocks);
         assert!(later_turns.count() > 100);
         for request in &requests {
+            // What recurs are whole blocks: what a sender carries of it is what an engine has.
+            assert!(request.recurring_blocks <= (request.input_tokens / BLOCK_TOKENS) as usize);
             let blocks = request.input_tokens.div_ceil(BLOCK_TOKENS) as usize;
             assert_eq!(request.hash_ids.len(), blocks);
         }
