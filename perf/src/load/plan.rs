@@ -88,6 +88,8 @@ pub struct Plan {
     pub requests: Vec<TraceRequest>,
     /// Where they come from: a file's name, or what was made up.
     pub origin: String,
+    /// The first block of a prompt that no other conversation has.
+    pub own_block: usize,
     /// How many of them are warm-up.
     pub warmup: usize,
     /// Classes, by [`TraceRequest::class`].
@@ -128,6 +130,7 @@ impl Plan {
             classes: classes.collect::<Result<_, _>>()?,
             requests,
             origin,
+            own_block,
             warmup: args.workload.warmup,
             sender: match args.metadata {
                 Metadata::None => None,
@@ -148,7 +151,7 @@ impl Plan {
         let conversation = self
             .requests
             .get(index)
-            .and_then(|request| request.hash_ids.get(1));
+            .and_then(|request| request.hash_ids.get(self.own_block));
         // Two streams, so that a conversation and a request never have the same number.
         match conversation {
             Some(id) => rng::at(rng::at(self.seed, 0), *id),
@@ -260,11 +263,14 @@ mod tests {
         let mut sessions = std::collections::HashMap::new();
         for (index, request) in plan.requests.iter().enumerate() {
             let own = sessions
-                .entry(request.hash_ids[1])
+                .entry(request.hash_ids[plan.own_block])
                 .or_insert_with(|| plan.session(index));
             assert_eq!(*own, plan.session(index));
         }
-        assert!(sessions.len() > 1);
+        // Far more than there are kinds of agent: no session is taken for another's replay.
+        assert!(sessions.len() > 10, "{}", sessions.len());
+        let distinct: std::collections::HashSet<_> = sessions.values().collect();
+        assert_eq!(distinct.len(), sessions.len());
         assert_eq!(plan.classes[0].source, Ipv6Addr::LOCALHOST);
     }
 
