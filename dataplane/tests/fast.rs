@@ -223,7 +223,7 @@ fn both(variant: u8, events: &[Event]) -> u64 {
 #[test]
 fn the_fast_path_decides_as_the_whole_path_does() {
     let config = Config {
-        cases: 160,
+        cases: 320,
         failure_persistence: None,
         ..Config::default()
     };
@@ -231,7 +231,7 @@ fn the_fast_path_decides_as_the_whole_path_does() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let taken = std::cell::Cell::new(0);
     TestRunner::new_with_rng(config, rng)
-        .run(&(0_u8..4, events()), |(variant, events)| {
+        .run(&(0_u8..8, events()), |(variant, events)| {
             taken.set(taken.get() + both(variant, &events));
             Ok(())
         })
@@ -241,4 +241,23 @@ fn the_fast_path_decides_as_the_whole_path_does() {
         "hardly a packet took it: {}",
         taken.get()
     );
+}
+
+#[test]
+fn an_untagged_broadcast_at_a_tagged_port_is_nobodys() {
+    // The fabric port of this variant is tagged, and the edge port that the reply would leave by is not.
+    let (mut fast, mut whole) = (world(4), world(4));
+    whole.workers[0].forgo_fast_path();
+    let mut frame = tunnelled_reply(1, 1, service(CHAT)).frame();
+    let flags = frame.len() - 28 + 13;
+    frame[flags] = 0x10;
+    frame[..6].fill(0xFF);
+    // As it came without its tag.
+    if frame[12..14] == [0x81, 0] {
+        frame.drain(12..16);
+    }
+    let frames = [frame];
+    let one = burst(&mut fast, FABRIC, &frames);
+    assert_eq!(one, burst(&mut whole, FABRIC, &frames));
+    assert!(one.sent.is_empty(), "{one:?}");
 }

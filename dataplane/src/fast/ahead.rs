@@ -5,8 +5,8 @@
 //! MAC was found to be is handed to [`crate::request::verify`] with the packet ([`MacCheck`]).
 
 use afr_wire::{
-    CatalogueVersion, DomainId, KeyId, MAC_LEN, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature,
-    verify_requests,
+    CatalogueVersion, DomainId, KeyId, MAC_LEN, MAX_CHECKS, Prefix, REQUEST_FIXED_LEN,
+    RequestFlags, Signature, verify_requests,
 };
 use arrayvec::ArrayVec;
 
@@ -114,8 +114,8 @@ impl Path<'_> {
             let place = self.own.keys.place(self.config, key, name);
             let _ = keyed.try_push((*at, place));
         }
-        for group in keyed.chunks(8) {
-            let mut checks = ArrayVec::<_, 8>::new();
+        for group in keyed.chunks(MAX_CHECKS) {
+            let mut checks = ArrayVec::<_, MAX_CHECKS>::new();
             for (at, place) in group {
                 // A key derived for a later packet may have taken this one's place.
                 if let Some(key) = self.own.keys.at(place) {

@@ -1,11 +1,11 @@
 //! The fast path: packets that make up nearly all of the traffic, taken in a straight line.
 //!
-//! Two shapes are recognised ([`shape`]): a client's packet of an established flow, whose metadata (if any) are the bytes that
-//! were verified before ([`request`]); and a tunnelled reply, whose state report (if any) was already applied
+//! Two shapes are recognised ([`shape`]): a client's packet of an established flow, whose metadata (if any) were verified
+//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC); and a tunnelled reply, whose state report (if any) was already applied
 //! ([`reply`]). Whatever is not exactly that, in any respect, is left to the stages of the whole path, unchanged: the fast path
 //! decides nothing that they would decide otherwise, and a test holds both against each other on the same packets.
 //!
-//! Exits: forwarded, or `None`: not for the fast path, and nothing was changed.
+//! Exits: forwarded, dropped for its MAC, or `None`: not for the fast path, and nothing was changed.
 
 mod plan;
 mod shape;

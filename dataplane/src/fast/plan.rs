@@ -8,7 +8,7 @@ use crate::id::PortIx;
 
 /// Service prefixes, and exact service addresses, that are compared in line; packets to further ones take the whole path.
 const SERVICES: usize = 4;
-/// An Ethernet address as the low 48 bits of the frame's first word; above them nothing equals what a frame can have.
+/// Equals no Ethernet address, which has 48 bits.
 const NO_MAC: u64 = u64::MAX;
 
 /// One port's side of the plan.

@@ -17,6 +17,8 @@ const PAD_4: [u8; 4] = [1, 2, 0, 0];
 /// First bytes of an object: experiment identifier, version and kind.
 const REQUEST: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 1 << 8;
 const REPORT: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
+/// The destination address in a frame's first word.
+const MAC: u64 = (1 << 48) - 1;
 /// All but the flags.
 const HEAD: u32 = 0xFFFF_FF00;
 
@@ -120,7 +122,7 @@ impl Plan {
             head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
         ]);
         // To this port, IPv6 behind an untagged Ethernet header, no padding behind the packet.
-        let fits = first << 16 == port.mac << 16
+        let fits = first & MAC == port.mac
             && word(12) & 0xFFFF_F000 == 0x86DD_6000
             && frame.len() == BEHIND_IPV6 + usize::from(be16(head, 18));
         if !fits {
