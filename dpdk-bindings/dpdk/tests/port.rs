@@ -130,6 +130,23 @@ fn a_port_outlives_its_handle_until_its_last_queue() {
 }
 
 #[test]
+fn a_number_taken_over_carries_no_claim_of_its_predecessor() {
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            std::thread::spawn(move || {
+                let pool = pool(&format!("race{thread}"), 63, 128);
+                for round in 0..200 {
+                    drop(open(&format!("net_null_race{thread}_{round}"), &pool));
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
 fn every_packet_of_a_null_device_is_accounted_for() {
     let pool = pool("null", 255, 2_048);
     let (port, mut rx, mut tx) = open("net_null_count", &pool);

@@ -16,6 +16,8 @@ pub(crate) struct Claim {
     pub(crate) id: u16,
     /// The port's own name, which errors quote.
     pub(crate) name: String,
+    /// Whether the right has been given up before the drop.
+    released: bool,
 }
 
 impl Claim {
@@ -40,13 +42,25 @@ impl Claim {
             eal: Arc::clone(&eal.inner),
             id,
             name,
+            released: false,
         })
+    }
+
+    /// Runs `close`, which closes the port, and gives the right up, before anybody else may list, attach or open ports: DPDK
+    /// gives the number of a closed port to the next one attached, and that one must not meet its predecessor's claim.
+    pub(crate) fn release(&mut self, close: impl FnOnce(u16)) {
+        let mut control = self.eal.control.lock();
+        close(self.id);
+        control.open_ports.remove(&self.id);
+        self.released = true;
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.eal.control.lock().open_ports.remove(&self.id);
+        if !self.released {
+            self.eal.control.lock().open_ports.remove(&self.id);
+        }
     }
 }
 

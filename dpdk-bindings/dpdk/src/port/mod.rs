@@ -285,12 +285,14 @@ impl PortInner {
 
 impl Drop for PortInner {
     fn drop(&mut self) {
-        let _control = self.claim.eal.control.lock();
-        // SAFETY: the port is started and claimed, and this was its last owner: no queue of it exists, so no thread is in a
-        // burst call. If stopping fails, closing does so too and leaves the port as it is; there is nobody to tell.
-        unsafe {
-            dpdk_sys::rte_eth_dev_stop(self.id());
-            dpdk_sys::rte_eth_dev_close(self.id());
-        }
+        self.claim.release(|id| {
+            // SAFETY: the port is started and claimed, and this was its last owner: no queue of it exists, so no thread is
+            // in a burst call. If stopping fails, closing does so too and leaves the port as it is; there is nobody to
+            // tell.
+            unsafe {
+                dpdk_sys::rte_eth_dev_stop(id);
+                dpdk_sys::rte_eth_dev_close(id);
+            }
+        });
     }
 }
