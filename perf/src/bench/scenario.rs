@@ -48,14 +48,17 @@ impl Scenario {
         Self::TransitStrip,
     ];
 
-    /// Those of a quick run.
-    pub const QUICK: [Self; 6] = [
+    /// Those of a quick run: the ones that have a target.
+    pub const QUICK: [Self; 9] = [
         Self::Established,
+        Self::Established1m,
         Self::Plain,
         Self::VerifyEvery,
         Self::BadMac,
         Self::NewFlow64,
+        Self::NewFlow1024,
         Self::ReplySame,
+        Self::ReplyFresh,
     ];
 
     /// Its name.
@@ -362,6 +365,14 @@ mod tests {
             let ways = Case::of(scenario).ways();
             let is_held = ways.iter().any(|way| way.all);
             assert_eq!(is_held, scenario != Scenario::Insert, "{}", scenario.name());
+        }
+    }
+
+    #[test]
+    fn a_quick_run_has_what_has_a_target() {
+        for scenario in Scenario::ALL {
+            let is_quick = Scenario::QUICK.contains(&scenario);
+            assert_eq!(is_quick, scenario.target().is_some(), "{}", scenario.name());
         }
     }
 

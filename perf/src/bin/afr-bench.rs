@@ -39,7 +39,7 @@ struct Arguments {
     /// What to vary; again for more.
     #[arg(long = "sweep", value_name = "NAME", value_parser = sweep)]
     sweeps: Vec<Sweep>,
-    /// Six scenarios and a small sweep, one round each: under three minutes.
+    /// The nine scenarios that have a target and a small sweep, one round each: under three minutes.
     #[arg(long)]
     quick: bool,
     /// What to run; again for more. Without testpmd-5tswap there are no ratios. [default: all four]
