@@ -11,6 +11,7 @@ const OTHER_MB: u64 = 64;
 /// Ordinary memory taken where nothing else is said, in MiB.
 const ORDINARY_MB: u64 = 512;
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
+const NUMA_NODES: &str = "/sys/devices/system/node";
 
 /// Why there is no memory.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +57,7 @@ impl Memory {
     ///
     /// [`MemoryError::TooFew`].
     pub fn choose(process: &Process) -> Result<Self, MemoryError> {
-        let buffers = u64::from(process.mbufs.count);
-        let each = u64::from(process.mbufs.bytes) + MBUF_OVERHEAD;
-        let needed_mb = (buffers * each).div_ceil(1 << 20) + OTHER_MB;
+        let needed_mb = needed_mb(process, numa_nodes_with_cpus());
         let free_mb = free_huge_mb();
         let take_mb = process.eal.memory_mb;
         let ordinary = Self::Ordinary {
@@ -118,6 +117,21 @@ impl std::fmt::Display for Memory {
     }
 }
 
+/// What is needed where there is a pool of packet buffers on each of `sockets`, in MiB.
+fn needed_mb(process: &Process, sockets: u64) -> u64 {
+    let buffers = u64::from(process.mbufs_per_socket()) * sockets;
+    let each = u64::from(process.mbufs.bytes) + MBUF_OVERHEAD;
+    (buffers * each).div_ceil(1 << 20) + OTHER_MB
+}
+
+/// NUMA nodes that have a CPU, at least 1: the sockets that the EAL counts.
+fn numa_nodes_with_cpus() -> u64 {
+    let nodes = fs::read_dir(NUMA_NODES).into_iter().flatten().flatten();
+    let cpus = nodes.filter_map(|node| fs::read_to_string(node.path().join("cpulist")).ok());
+    let with_cpus = cpus.filter(|list| !list.trim().is_empty());
+    (with_cpus.count() as u64).max(1)
+}
+
 /// Free huge pages of every size, in MiB.
 fn free_huge_mb() -> u64 {
     let Ok(sizes) = fs::read_dir(HUGE_PAGES) else {
@@ -148,4 +162,36 @@ fn hugetlbfs_is_mounted() -> bool {
             .lines()
             .any(|line| line.split(' ').nth(2) == Some("hugetlbfs"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One worker, or more, on two ports of 1,024 descriptors; `eal` is put into `[eal]`.
+    fn process(workers: usize, eal: &str) -> Process {
+        let lcores: Vec<_> = (0..workers).collect();
+        let text = include_str!("../../../configs/afrd.toml")
+            .replace("lcores = [1]", &format!("lcores = {lcores:?}"))
+            .replace("[eal]", &format!("[eal]\n{eal}"));
+        let path = std::path::Path::new("configs/afrd.toml");
+        crate::config::parse(&text, path, 1).unwrap().process
+    }
+
+    #[test]
+    fn buffers_are_enough_for_the_queues_of_all_workers() {
+        assert_eq!(process(1, "").mbufs_per_socket(), 16_383);
+        let four = process(4, "");
+        assert!(four.mbufs_at_most_held() > 16_383);
+        assert_eq!(four.mbufs_per_socket(), 32_767);
+        assert_eq!(process(4, "mbufs = 5000").mbufs_per_socket(), 5_000);
+    }
+
+    #[test]
+    fn memory_is_counted_for_every_socket() {
+        let process = process(1, "mbufs = 16383\nmbuf_bytes = 4224");
+        assert_eq!(needed_mb(&process, 1), 74 + OTHER_MB);
+        assert_eq!(needed_mb(&process, 2), 148 + OTHER_MB);
+        assert!(numa_nodes_with_cpus() >= 1);
+    }
 }

@@ -128,12 +128,13 @@ impl Hardware {
             &eal,
             "afr",
             &MempoolConfig {
-                mbufs: process.mbufs.count,
+                mbufs: process.mbufs_per_socket(),
                 cache: POOL_CACHE,
                 data_room: process.mbufs.bytes,
                 ..MempoolConfig::default()
             },
         )?;
+        let too_few = remarks::too_few_mbufs(process);
         let cpus = process.workers.lcores.iter().zip(&lcores);
         let places = cpus.map(|(cpu, lcore)| remarks::Place {
             cpu: *cpu,
@@ -149,7 +150,7 @@ impl Hardware {
             lcores,
             idle: process.workers.idle,
             memory,
-            remarks: Vec::new(),
+            remarks: too_few.into_iter().collect(),
             _runtime: runtime,
         };
         let mut ports = Vec::with_capacity(process.devices.len());

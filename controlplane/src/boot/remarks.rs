@@ -1,5 +1,6 @@
 //! What an operator should know of a port that came up all the same.
 
+use crate::config::Process;
 use dpdk::{Applied, RssTypes, Setting, SocketId};
 
 /// A worker's place.
@@ -33,6 +34,17 @@ pub(super) fn far(port: &str, device: SocketId, workers: &[Place]) -> Option<Str
          /sys/devices/system/node/node{device}/cpulist",
         far.join(", ")
     ))
+}
+
+/// What follows where the configuration asks for fewer packet buffers than queues and workers can hold.
+pub(super) fn too_few_mbufs(process: &Process) -> Option<String> {
+    let (there, held) = (process.mbufs_per_socket(), process.mbufs_at_most_held());
+    (there < held).then(|| {
+        format!(
+            "eal.mbufs = {there} is less than the {held} buffers that queues and workers can hold: packets are lost where \
+             all are full; leave the key out for enough"
+        )
+    })
 }
 
 /// What the device did not grant, and what follows.

@@ -14,6 +14,11 @@ const MOST_CPUS: u16 = 1_023;
 /// Most workers: queues that one port has in common drivers.
 const MOST_WORKERS: usize = 64;
 
+/// Packet buffers where few queues would do with fewer.
+const FEWEST_MBUFS: u32 = 16_383;
+/// Packet buffers that a worker has in hand, or in its part of the pool, at most.
+const MBUFS_HELD: u32 = 1_024;
+
 /// What takes a restart to change, besides sizes of tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -31,6 +36,26 @@ pub struct Process {
     pub api_socket: PathBuf,
     /// What is logged, as a filter of `tracing`.
     pub log: String,
+}
+
+impl Process {
+    /// Packet buffers on each NUMA socket: those that the file asks for, else enough for all queues.
+    #[must_use]
+    pub fn mbufs_per_socket(&self) -> u32 {
+        let enough = || self.mbufs_at_most_held().max(FEWEST_MBUFS);
+        // One less than a power of two fits DPDK's rings.
+        let fitting = || enough().saturating_add(1).next_power_of_two() - 1;
+        self.mbufs.count.unwrap_or_else(fitting)
+    }
+
+    /// Packet buffers that all queues, full both ways, and all workers can hold together.
+    #[must_use]
+    pub fn mbufs_at_most_held(&self) -> u32 {
+        let workers = self.workers.lcores.len() as u32;
+        let descriptors = self.devices.iter().map(|device| device.descriptors);
+        let queues: u32 = descriptors.map(|each| 2 * u32::from(each)).sum();
+        workers * (queues + MBUFS_HELD)
+    }
 }
 
 /// The environment abstraction layer.
@@ -58,8 +83,8 @@ pub enum HugePages {
 /// Packet buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mbufs {
-    /// Buffers on each NUMA socket.
-    pub count: u32,
+    /// Buffers on each NUMA socket, if the file says so: see [`Process::mbufs_per_socket`].
+    pub count: Option<u32>,
     /// Bytes of packet one takes.
     pub bytes: u16,
 }
@@ -165,7 +190,7 @@ pub(crate) fn read(root: &Section<'_>) -> Process {
     let level = log.optional("level", &text());
     Process {
         mbufs: Mbufs {
-            count: eal.or("mbufs", &int(1_023..=8_388_607), 16_383),
+            count: eal.optional("mbufs", &int(1_023..=8_388_607)),
             bytes: eal.or("mbuf_bytes", &int(2_048..=9_216), 4_224),
         },
         eal: read_eal(&eal),
