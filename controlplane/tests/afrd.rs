@@ -291,4 +291,7 @@ fn a_device_that_is_not_there_is_named() {
     let last = error.lines().last().unwrap();
     assert!(last.starts_with("afrd: "), "{error}");
     assert!(last.contains("net_af_packet0"), "{error}");
+    // What DPDK says is told once, though every error on the way quotes its cause.
+    let tail = last.rsplit(": ").next().unwrap();
+    assert_eq!(last.matches(tail).count(), 1, "{error}");
 }
