@@ -54,6 +54,25 @@ use log::Log;
 pub trait Absorb<O> {
     /// Applies an operation. Must depend on `self` and `op` alone: it is applied to each copy once, at different times.
     fn absorb(&mut self, op: &O);
+
+    /// Brings the memory that `op` is going to change nearer. Changes nothing.
+    fn foresee(&self, op: &O) {
+        let _ = op;
+    }
+}
+
+/// Operations whose memory is on its way while an earlier one is applied: about what a core keeps under way.
+const AHEAD: usize = 8;
+
+/// Applies a batch.
+fn absorb_all<T: Absorb<O>, O>(copy: &mut T, ops: &[O]) {
+    ops.iter().take(AHEAD).for_each(|op| copy.foresee(op));
+    for (at, op) in ops.iter().enumerate() {
+        if let Some(later) = ops.get(at + AHEAD) {
+            copy.foresee(later);
+        }
+        copy.absorb(op);
+    }
 }
 
 /// What [`Publisher::publish`] did.
@@ -160,15 +179,12 @@ impl<T: Absorb<O>, O: Op> Publisher<T, O> {
             return Publish::Waiting;
         };
         self.waiting_since_us = None;
-        for op in self.lag.drain(..) {
-            copy.absorb(&op);
-        }
+        absorb_all(copy, &self.lag);
+        self.lag.clear();
         if self.log.is_empty() {
             return Publish::Idle;
         }
-        for op in self.log.ops() {
-            copy.absorb(op);
-        }
+        absorb_all(copy, self.log.ops());
         self.log.swap_into(&mut self.lag);
         self.current = standby;
 

@@ -65,6 +65,13 @@ impl Absorb<Op> for Aft {
             Op::Tick { now_s } => self.tick(*now_s),
         }
     }
+
+    fn foresee(&self, op: &Op) {
+        // Of what makes up large batches, only signatures are in a table too large for the caches.
+        if let Op::Stored { key, .. } | Op::Evicted { key, .. } = op {
+            self.residency.prefetch(*key);
+        }
+    }
 }
 
 impl Aft {
