@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic bench stages stages-accept lint fmt clean install-deps
+.PHONY: help demo test test-nic bench bench-tables stages stages-accept lint fmt clean install-deps
 ARGS ?=
 
 help: ## this list
@@ -27,6 +27,10 @@ bench: install-deps ## packets a second of one worker beside dpdk-testpmd (QUICK
 	@# afrd with what the harness bends, under a name of its own: the ordinary afrd has none of it.
 	@cargo build --release -p afr-controlplane --features bench-hooks --bin afrd-bench
 	@target/release/afr-bench $(if $(QUICK),--quick) $(ARGS)
+
+bench-tables: install-deps ## flow tables side by side: ours, hashbrown, DPDK's rte_hash (ARGS=--json, --help, ...)
+	@cargo build --release -p afr-perf --features dpdk-benches --bin afr-tables
+	@target/release/afr-tables $(ARGS)
 
 stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
 	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)

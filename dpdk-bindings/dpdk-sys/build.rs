@@ -28,6 +28,9 @@ const FUNCTIONS: &[&str] = &[
     "rte_pktmbuf_pool_create",
     "rte_pktmbuf_free_bulk",
     "rte_mempool_avail_count",
+    // rings
+    "rte_ring_create",
+    "rte_ring_free",
     // devices
     "rte_dev_probe",
     "rte_dev_name",
@@ -57,9 +60,31 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_xstats_reset",
 ];
 
+/// The same behind the feature `hash`.
+const HASH_FUNCTIONS: &[&str] = &[
+    "rte_hash_create",
+    "rte_hash_free",
+    "rte_hash_reset",
+    "rte_hash_count",
+    "rte_hash_add_key_data",
+    "rte_hash_add_key_with_hash_data",
+    "rte_hash_lookup_bulk_data",
+    "rte_hash_lookup_with_hash_bulk_data",
+    "rte_malloc_get_socket_stats",
+];
+
+/// What makes the shim's header show `rte_hash`.
+const WITH_HASH: &str = "-DDPDK_SYS_WITH_HASH";
+
 /// Known by pointer only: their layout varies between releases, or uses what Rust cannot express (markers of
 /// zero size, packed and aligned at once).
-const OPAQUE: &[&str] = &["rte_mbuf", "rte_mempool", "rte_device"];
+const OPAQUE: &[&str] = &[
+    "rte_mbuf",
+    "rte_mempool",
+    "rte_device",
+    "rte_ring",
+    "rte_hash",
+];
 
 /// What to do about a missing libclang.
 const INSTALL_LIBCLANG: &str = "Debian 12, Ubuntu 24.04: apt-get install libclang-dev clang; Fedora: dnf install clang-devel clang";
@@ -81,9 +106,13 @@ fn build() -> Result<(), String> {
         println!("cargo::rerun-if-changed={path}");
     }
     link_libdpdk()?;
-    let flags = compiler_flags()?;
+    let with_hash = env::var_os("CARGO_FEATURE_HASH").is_some();
+    let mut flags = compiler_flags()?;
+    if with_hash {
+        flags.push(WITH_HASH.to_owned());
+    }
     compile_shim(&flags)?;
-    generate_bindings(&flags)
+    generate_bindings(&flags, with_hash)
 }
 
 /// Finds libdpdk and tells Cargo what to link.
@@ -134,7 +163,7 @@ fn compile_shim(flags: &[String]) -> Result<(), String> {
     })
 }
 
-fn generate_bindings(flags: &[String]) -> Result<(), String> {
+fn generate_bindings(flags: &[String], with_hash: bool) -> Result<(), String> {
     check_libclang()?;
     let mut builder = bindgen::Builder::default()
         .header("shim/shim.h")
@@ -146,7 +175,8 @@ fn generate_bindings(flags: &[String]) -> Result<(), String> {
         .generate_comments(false)
         .prepend_enum_name(false)
         .layout_tests(true);
-    for function in FUNCTIONS {
+    let of_hash = HASH_FUNCTIONS.iter().filter(|_| with_hash);
+    for function in FUNCTIONS.iter().chain(of_hash) {
         builder = builder.allowlist_function(function);
     }
     for name in OPAQUE {

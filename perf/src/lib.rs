@@ -10,5 +10,7 @@ pub mod emulator;
 pub mod load;
 pub mod lab;
 pub mod bench;
+#[cfg(feature = "dpdk-benches")]
+pub mod tables;
 pub mod demo;
 pub mod nic;

@@ -52,6 +52,21 @@ uint16_t dpdk_sys_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **
 	return rte_eth_tx_burst(port, queue, mbufs, count);
 }
 
+uint32_t dpdk_sys_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, uint32_t count)
+{
+	return rte_ring_sp_enqueue_burst(ring, objects, count, NULL);
+}
+
+uint32_t dpdk_sys_ring_sc_dequeue_burst(struct rte_ring *ring, void **objects, uint32_t room)
+{
+	return rte_ring_sc_dequeue_burst(ring, objects, room, NULL);
+}
+
+uint32_t dpdk_sys_ring_count(const struct rte_ring *ring)
+{
+	return rte_ring_count(ring);
+}
+
 int dpdk_sys_eth_link_get_nowait(uint16_t port, struct dpdk_sys_link *link)
 {
 	struct rte_eth_link raw = {0};

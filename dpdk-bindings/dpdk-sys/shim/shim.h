@@ -21,8 +21,13 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_ring.h>
 #include <rte_version.h>
 #include <rte_cycles.h>
+#ifdef DPDK_SYS_WITH_HASH
+#include <rte_hash.h>
+#include <rte_malloc.h>
+#endif
 
 /* ---- static-inline calls and macros, given a symbol ---------------------------------------------- */
 
@@ -43,6 +48,15 @@ uint16_t dpdk_sys_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **
 
 /* rte_eth_tx_burst() */
 uint16_t dpdk_sys_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+
+/* rte_ring_sp_enqueue_burst(): how many of `count` there was room for, from the front; one producer. */
+uint32_t dpdk_sys_ring_sp_enqueue_burst(struct rte_ring *ring, void *const *objects, uint32_t count);
+
+/* rte_ring_sc_dequeue_burst(): how many there were, at most `room`; one consumer. */
+uint32_t dpdk_sys_ring_sc_dequeue_burst(struct rte_ring *ring, void **objects, uint32_t room);
+
+/* rte_ring_count() */
+uint32_t dpdk_sys_ring_count(const struct rte_ring *ring);
 
 /* struct rte_eth_link is bit-fields in DPDK 22.11 and a union of them from 24.11 on; this is neither. */
 struct dpdk_sys_link {
@@ -77,6 +91,14 @@ static const uint32_t DPDK_SYS_MAX_ETHPORTS = RTE_MAX_ETHPORTS;
 static const uint16_t DPDK_SYS_HEADROOM = RTE_PKTMBUF_HEADROOM;
 static const uint32_t DPDK_SYS_MEMPOOL_CACHE_MAX = RTE_MEMPOOL_CACHE_MAX_SIZE;
 static const size_t DPDK_SYS_MEMPOOL_NAME_SIZE = RTE_MEMPOOL_NAMESIZE;
+static const size_t DPDK_SYS_RING_NAME_SIZE = RTE_RING_NAMESIZE;
+static const uint32_t DPDK_SYS_RING_SIZE_MAX = RTE_RING_SZ_MASK;
+static const uint32_t DPDK_SYS_RING_FLAGS = RING_F_SP_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ;
+#ifdef DPDK_SYS_WITH_HASH
+static const uint8_t DPDK_SYS_HASH_EXTENDABLE = RTE_HASH_EXTRA_FLAGS_EXT_TABLE;
+static const uint32_t DPDK_SYS_HASH_BULK_MAX = RTE_HASH_LOOKUP_BULK_MAX;
+static const uint32_t DPDK_SYS_HASH_ENTRIES_MAX = RTE_HASH_ENTRIES_MAX;
+#endif
 static const size_t DPDK_SYS_ETH_NAME_SIZE = RTE_ETH_NAME_MAX_LEN;
 
 static const uint64_t DPDK_SYS_MBUF_RX_RSS_HASH = RTE_MBUF_F_RX_RSS_HASH;

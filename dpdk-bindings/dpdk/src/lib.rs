@@ -63,6 +63,8 @@ pub mod vector;
 mod eal;
 #[cfg(feature = "eal")]
 mod errno;
+#[cfg(feature = "hash")]
+mod hash;
 #[cfg(feature = "eal")]
 mod lcore;
 #[cfg(feature = "eal")]
@@ -76,6 +78,8 @@ mod port;
 #[cfg(feature = "eal")]
 mod queue;
 
+#[cfg(feature = "hash")]
+pub use self::hash::{HashConfig, HashError, HashTable};
 pub use self::huge_slice::HugeSlice;
 #[cfg(feature = "eal")]
 pub use self::{
