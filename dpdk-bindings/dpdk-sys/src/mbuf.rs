@@ -90,7 +90,8 @@ field!(
     "The port the packet was received on.",
     DPDK_SYS_MBUF_PORT,
     u16,
-    port
+    port,
+    set_port
 );
 field!(
     "Offload flags (`RTE_MBUF_F_*`).",

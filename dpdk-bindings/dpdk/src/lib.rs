@@ -7,6 +7,7 @@
 //! | [`Mbuf`] | one packet | when dropped, or taken by a transmit queue |
 //! | [`Port`] | an Ethernet device | stopped and closed with the last of its handle and queues |
 //! | [`RxQueue`], [`TxQueue`] | one queue; one thread at a time | with the port |
+//! | [`RingSender`], [`RingReceiver`] | the ends of a ring, and what is in it | with the second end |
 //! | [`LcoreHandle`] | a closure running on a worker core | joined |
 //!
 //! A burst is an `ArrayVec<Mbuf, N>`: an [`Mbuf`] is one pointer wide, so the driver reads and writes the array itself.
@@ -16,8 +17,9 @@
 //! An mbuf is one pointer and counts no references, and yet no safe program can outlive the memory it points to:
 //!
 //! 1. Pools live in the EAL's memory and are never freed singly; `rte_eal_cleanup` frees them all at once.
-//! 2. `Eal`, `Mempool`, `Port`, `RxQueue`, `TxQueue` and running closures each hold a count of the EAL, so clean-up
+//! 2. `Eal`, `Mempool`, `Port`, `RxQueue`, `TxQueue`, rings and running closures each hold a count of the EAL, so clean-up
 //!    cannot start while anything exists that could bring a new mbuf into the program.
+//!    An mbuf in a ring is the program's still: it goes out when it is received and dropped, or with the ring.
 //! 3. Mbufs that came into the program and mbufs that left it are counted (module `ledger`). When the last holder of the
 //!    EAL goes and the two sums are equal, no mbuf exists and clean-up runs. When they differ, some thread still
 //!    holds an mbuf: the memory stays until the process ends.
@@ -77,6 +79,8 @@ mod mempool;
 mod port;
 #[cfg(feature = "eal")]
 mod queue;
+#[cfg(feature = "eal")]
+mod ring;
 
 #[cfg(feature = "hash")]
 pub use self::hash::{HashConfig, HashError, HashTable};
@@ -93,4 +97,5 @@ pub use self::{
         RxOffloads, Setting, Stats, TxOffloads,
     },
     queue::{RxQueue, TxQueue},
+    ring::{RingError, RingReceiver, RingSender, ring},
 };

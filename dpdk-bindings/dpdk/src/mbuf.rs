@@ -215,13 +215,22 @@ impl Mbuf {
         true
     }
 
-    /// DPDK's number of the port the packet came in on, [`Port::id`](crate::Port::id); 65,535 for one that came from
+    /// DPDK's number of the port the packet came in on, [`Port::id`](crate::Port::id), unless [`Mbuf::set_port`] said
+    /// otherwise (some virtual devices say nothing, and the number is of an earlier packet); 65,535 for one that came from
     /// [`Mempool::alloc`](crate::Mempool::alloc).
     #[inline]
     #[must_use]
     pub fn port(&self) -> u16 {
         // SAFETY: the mbuf is live and ours.
         unsafe { raw::port(self.as_ptr()) }
+    }
+
+    /// Says that the packet came by `port`: a number that travels with it to whoever it is handed to.
+    #[inline]
+    pub fn set_port(&mut self, port: u16) {
+        // SAFETY: the mbuf is ours. The field is of no consequence to DPDK once a packet was received: it takes part in none
+        // of the invariants, and whoever hands the buffer out next sets it anew.
+        unsafe { raw::set_port(self.as_ptr(), port) }
     }
 
     /// The hash by which the device chose the queue, where it says

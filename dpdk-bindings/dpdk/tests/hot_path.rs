@@ -10,7 +10,7 @@ use std::cell::Cell;
 
 use arrayvec::ArrayVec;
 use common::{open, pool};
-use dpdk::{Mbuf, free_burst};
+use dpdk::{Mbuf, SocketId, free_burst, ring};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -41,6 +41,7 @@ static ALLOCATOR: Counting = Counting;
 fn receiving_changing_and_sending_allocate_nothing() {
     let pool = pool("hot", 255, 2_048);
     let (_port, mut rx, mut tx) = open("net_null_hot", &pool);
+    let (mut sender, mut receiver) = ring(common::eal(), "hot", 16, SocketId::ANY).unwrap();
     let mut burst = ArrayVec::<Mbuf, 32>::new();
 
     let before = ALLOCATIONS.get();
@@ -57,6 +58,8 @@ fn receiving_changing_and_sending_allocate_nothing() {
         burst.push(pool.alloc().unwrap());
         assert_eq!(tx.transmit(&mut burst), 32);
         rx.receive(&mut burst);
+        assert_eq!(sender.send(&mut burst), 16);
+        assert_eq!(receiver.receive(&mut burst), 16);
         free_burst(&mut burst);
     }
     assert_eq!(ALLOCATIONS.get(), before);
