@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic bench bench-tables stages stages-accept lint fmt clean install-deps
+.PHONY: help demo test test-nic bench bench-tables bench-steering stages stages-accept lint fmt clean install-deps
 ARGS ?=
 
 help: ## this list
@@ -31,6 +31,10 @@ bench: install-deps ## packets a second of one worker beside dpdk-testpmd (QUICK
 bench-tables: install-deps ## flow tables side by side: ours, hashbrown, DPDK's rte_hash (ARGS=--json, --help, ...)
 	@cargo build --release -p afr-perf --features dpdk-benches --bin afr-tables
 	@target/release/afr-tables $(ARGS)
+
+bench-steering: install-deps ## cycles a packet that one worker hands to another (ARGS=--json, --help, ...)
+	@cargo build --release -p afr-perf --features dpdk-benches --bin afr-steering
+	@target/release/afr-steering $(ARGS)
 
 stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
 	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)

@@ -56,6 +56,7 @@ fn the_shipped_file_is_right_and_its_comments_tell_the_defaults() {
     assert_eq!(sample.plane.classes.len(), 2);
     assert_eq!(sample.instances.len(), 2);
     assert_eq!(sample.process.workers.lcores, [1]);
+    assert_eq!(sample.process.workers.steering, None);
     assert_eq!(
         sample.process.workers.idle,
         Idle::Sleep {
@@ -651,4 +652,59 @@ fn apply(text: &mut String, at: &prop::sample::Index, edit: &Edit) {
         Edit::Cut => lines.truncate(index),
     }
     *text = lines.join("\n");
+}
+
+#[test]
+fn fewer_queues_than_workers_take_steering() {
+    let with = |workers: &str, port: &str| {
+        let text = SMALL.replace("lcores = [1]", workers);
+        parse(&text.replace("role = \"inside\"", &format!("role = \"inside\"\n{port}")))
+    };
+    let shape = |loaded: &Loaded| {
+        let process = &loaded.process;
+        (process.workers.steering, process.devices[0].queues)
+    };
+    let off = with("lcores = [1, 2]", "").unwrap();
+    assert_eq!(shape(&off), (None, 2));
+    let steered = with("lcores = [1, 2]\nsteering = \"flow\"", "queues = 1").unwrap();
+    assert_eq!(shape(&steered), (Some(1_024), 1));
+    assert_eq!(needs_restart(&off, &steered), ["[workers]", "[[port]]"]);
+    let sized = with("lcores = [1]\nsteering = \"flow\"\nsteering_ring = 64", "").unwrap();
+    assert_eq!(shape(&sized), (Some(64), 1));
+
+    let many = format!("lcores = {:?}\nsteering = \"flow\"", Vec::from_iter(1..34));
+    for (workers, port, refusal) in [
+        (
+            "lcores = [1, 2]",
+            "queues = 1",
+            "t.toml:11: port[0].queues = 1: expected 2, one for each of workers.lcores, or workers.steering = \"flow\" with fewer",
+        ),
+        (
+            "lcores = [1, 2]",
+            "queues = 3",
+            "t.toml:11: port[0].queues = 3: expected at most 2, one for each of workers.lcores",
+        ),
+        (
+            "lcores = [1]",
+            "queues = 0",
+            "t.toml:11: port[0].queues = 0: expected 1 to 64",
+        ),
+        (
+            "lcores = [1]\nsteering = \"rss\"",
+            "",
+            "t.toml:7: workers.steering = \"rss\": expected one of \"off\", \"flow\"",
+        ),
+        (
+            "lcores = [1]\nsteering_ring = 63",
+            "",
+            "t.toml:7: workers.steering_ring = 63: expected 64 to 65536",
+        ),
+        (
+            &many,
+            "",
+            "t.toml:7: workers.steering = \"flow\": expected \"off\" with more than 32 workers",
+        ),
+    ] {
+        assert_eq!(with(workers, port).unwrap_err(), refusal);
+    }
 }

@@ -58,13 +58,17 @@ pub enum Figure {
     Handed,
     /// Of the packets forwarded or dropped, those that took the fast path.
     FastPath,
+    /// Packets handed to the workers whose flows they are of.
+    SteeredOut,
+    /// Packets that other workers handed over because they are of this one's flows.
+    SteeredIn,
 }
 
 const DROP_AT: usize = 5 * MAX_PORTS;
 const PUNT_AT: usize = DROP_AT + DropReason::COUNT;
 const NOTE_AT: usize = PUNT_AT + PuntReason::COUNT;
 const PLAIN_AT: usize = NOTE_AT + MetadataNote::COUNT;
-const FIGURES: usize = PLAIN_AT + 14;
+const FIGURES: usize = PLAIN_AT + 16;
 
 impl Figure {
     #[inline]
@@ -92,6 +96,8 @@ impl Figure {
             Self::RingPushed => PLAIN_AT + 11,
             Self::Handed => PLAIN_AT + 12,
             Self::FastPath => PLAIN_AT + 13,
+            Self::SteeredOut => PLAIN_AT + 14,
+            Self::SteeredIn => PLAIN_AT + 15,
         }
     }
 }
@@ -147,10 +153,12 @@ impl LocalCounters {
         self.figures[PUNT_AT..NOTE_AT].iter().sum()
     }
 
-    /// Everything received, from ports and from other workers.
+    /// Everything taken in: received from ports and from other workers, without what was handed on to them.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.figures[..MAX_PORTS].iter().sum::<u64>() + self.figure(Figure::Handed)
+        let ports = self.figures[..MAX_PORTS].iter().sum::<u64>();
+        ports + self.figure(Figure::Handed) + self.figure(Figure::SteeredIn)
+            - self.figure(Figure::SteeredOut)
     }
 
     /// Everything forwarded.

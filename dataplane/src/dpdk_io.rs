@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use dpdk::{Mbuf, Mempool, RxQueue, TxQueue, free_burst};
+use dpdk::{Mbuf, Mempool, RingSender, RxQueue, TxQueue, free_burst};
 
 use crate::aft::Aft;
 use crate::aft::epoch::Reader;
 use crate::clock::Clock;
 use crate::counters::{Figure, MAX_PORTS};
-use crate::id::{PortIx, WorkerId};
+use crate::handoff::{Handoff, Lanes};
+use crate::id::{Now, PortIx, WorkerId};
 use crate::message::Shared;
 use crate::packet::{PacketBuf, PacketPool};
 use crate::path::{BURST, Burst, Egress};
@@ -84,10 +85,14 @@ pub enum Idle {
 pub struct WorkerParts {
     /// Which worker.
     pub id: WorkerId,
-    /// Receive queues by port.
-    pub rx: Vec<RxQueue>,
-    /// Transmit queues by port.
-    pub tx: Vec<TxQueue>,
+    /// Receive queues, of which a port may have none for this worker.
+    pub rx: Vec<(PortIx, RxQueue)>,
+    /// Ways out, by port.
+    pub tx: Vec<WayOut>,
+    /// Steering between workers; `None`: what a worker receives is its own.
+    pub handoff: Option<Handoff>,
+    /// What other workers send through this one's queues.
+    pub lanes: Lanes,
     /// Where packets of the AFR's own come from.
     pub pool: Mempool,
     /// Its view of the AFT.
@@ -104,10 +109,33 @@ pub struct WorkerParts {
     pub seeds: [u64; 4],
 }
 
+/// How a worker's packets get to a port.
+#[derive(Debug)]
+pub enum WayOut {
+    /// By a transmit queue of its own.
+    Queue(TxQueue),
+    /// Through a worker that has one.
+    Lane(RingSender),
+}
+
+impl WayOut {
+    /// Hands over packets from the front of `from`, and returns how many, and how many of them are sent by that.
+    #[inline]
+    fn transmit(&mut self, from: &mut ArrayVec<Mbuf, BURST>) -> (usize, usize) {
+        match self {
+            Self::Queue(queue) => {
+                let taken = queue.transmit(from);
+                (taken, taken)
+            }
+            Self::Lane(ring) => (ring.send(from), 0),
+        }
+    }
+}
+
 /// A port's transmit queue with the packets that wait for it.
 #[derive(Debug)]
 struct Out {
-    queue: TxQueue,
+    way: WayOut,
     waiting: ArrayVec<Mbuf, BURST>,
     packets: u64,
     bytes: u64,
@@ -123,13 +151,16 @@ impl Out {
             return;
         }
         let offered = self.waiting.len();
-        let mut taken = self.queue.transmit(&mut self.waiting);
+        let (taken, mut sent) = self.way.transmit(&mut self.waiting);
         if taken < offered {
-            taken += self.queue.transmit(&mut self.waiting);
+            sent += self.way.transmit(&mut self.waiting).1;
         }
-        self.packets += taken as u64;
-        let left: u64 = self.waiting.iter().map(|m| m.len() as u64).sum();
-        self.bytes += self.waiting_bytes.saturating_sub(left);
+        // What goes through another worker is counted there.
+        if sent != 0 {
+            self.packets += sent as u64;
+            let left: u64 = self.waiting.iter().map(|m| m.len() as u64).sum();
+            self.bytes += self.waiting_bytes.saturating_sub(left);
+        }
         self.full += self.waiting.len() as u64;
         self.waiting_bytes = 0;
         self.waiting.clear();
@@ -168,8 +199,10 @@ impl Egress<Mbuf> for Outs {
 #[derive(Debug)]
 pub struct WorkerLoop {
     worker: Worker<Mempool>,
-    rx: Vec<RxQueue>,
+    rx: Vec<(PortIx, RxQueue)>,
     outs: Outs,
+    handoff: Option<Handoff>,
+    lanes: Lanes,
     pool: Mempool,
     idle: Idle,
     clock: Clock,
@@ -183,8 +216,8 @@ impl WorkerLoop {
             .tx
             .into_iter()
             .take(MAX_PORTS)
-            .map(|queue| Out {
-                queue,
+            .map(|way| Out {
+                way,
                 waiting: ArrayVec::new(),
                 packets: 0,
                 bytes: 0,
@@ -205,6 +238,8 @@ impl WorkerLoop {
                 ports: outs,
                 discarded: ArrayVec::new(),
             },
+            handoff: parts.handoff,
+            lanes: parts.lanes,
             pool: parts.pool,
             idle: parts.idle,
             clock: parts.clock,
@@ -254,7 +289,7 @@ impl WorkerLoop {
         self.worker.begin();
         let now = self.clock.at(ticks);
         let mut received = 0;
-        for (at, rx) in self.rx.iter_mut().enumerate() {
+        for (port, rx) in &mut self.rx {
             let mut burst = Burst::<Mbuf>::new();
             if rx.receive(&mut burst) == 0 {
                 continue;
@@ -264,9 +299,19 @@ impl WorkerLoop {
                 mbuf.prefetch_data();
             }
             self.worker.counters_mut().count(Figure::BusyBursts);
-            let port = PortIx(at as u8);
+            let port = *port;
+            let Some(handoff) = &mut self.handoff else {
+                self.worker
+                    .burst(now, port, &mut burst, &mut self.outs, &mut self.pool);
+                continue;
+            };
+            self.worker.count_received(port, &burst);
+            handoff.divide(port, &mut burst, self.worker.counters_mut());
             self.worker
-                .burst(now, port, &mut burst, &mut self.outs, &mut self.pool);
+                .counted_burst(now, port, &mut burst, &mut self.outs, &mut self.pool);
+        }
+        if self.handoff.is_some() {
+            received += self.take_over(now);
         }
         self.worker.maintain(now, &mut self.outs, &mut self.pool);
         free_burst(&mut self.outs.discarded);
@@ -279,6 +324,22 @@ impl WorkerLoop {
             counters.set(Figure::TxFull(port), out.full);
         }
         received
+    }
+
+    /// What other workers handed over: packets of flows that are this one's, and packets for its transmit queues.
+    fn take_over(&mut self, now: Now) -> usize {
+        let Some(handoff) = &mut self.handoff else {
+            return 0;
+        };
+        let (worker, outs, pool) = (&mut self.worker, &mut self.outs, &mut self.pool);
+        let taken = handoff.take_over(|port, burst| {
+            worker.counters_mut().count(Figure::BusyBursts);
+            let count = burst.len() as u64;
+            worker.counters_mut().add(Figure::SteeredIn, count);
+            worker.counted_burst(now, port, burst, outs, pool);
+        });
+        self.lanes.relay(|port, packet| outs.send(port, packet));
+        taken
     }
 
     /// Leaves nothing behind: what waits is sent, and the counters are copied out.

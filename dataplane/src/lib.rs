@@ -27,7 +27,10 @@ pub mod clock;
 pub mod explain;
 pub mod path;
 pub mod worker;
+pub mod steer;
 #[cfg(feature = "bench-hooks")]
 pub mod bench_hooks;
 #[cfg(feature = "eal")]
 pub mod dpdk_io;
+#[cfg(feature = "eal")]
+pub mod handoff;

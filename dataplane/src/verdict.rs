@@ -78,6 +78,7 @@ reasons! {
         DecapMalformed => "decap_malformed", "A packet for an own SID that holds no IPv6 packet.";
         DecapCongestion => "decap_congestion", "Congestion marked on a tunnelled packet whose inner header cannot carry the mark (RFC 6040 section 4.2).";
         IcmpUnmatched => "icmp_unmatched", "An ICMPv6 error that quotes no flow of this AFR.";
+        SteeringFull => "steering_full", "Of another worker's flow, and the ring to that worker had no room.";
         PuntUnavailable => "punt_unavailable", "For the AFR itself, not answered by it, and no punt port is configured.";
     }
 }

@@ -201,10 +201,28 @@ impl<P: PacketPool> Worker<P> {
         egress: &mut E,
         pool: &mut P,
     ) {
+        self.count_received(port, packets);
+        self.run(now, port, packets, egress, pool, true);
+    }
+
+    /// Counts a burst as received by `port`.
+    #[inline]
+    pub fn count_received(&mut self, port: PortIx, packets: &Burst<P::Buf>) {
         let bytes: usize = packets.iter().map(|p| p.data().len()).sum();
         let count = packets.len() as u64;
         self.own.counters.add(Figure::RxPackets(port), count);
         self.own.counters.add(Figure::RxBytes(port), bytes as u64);
+    }
+
+    /// As [`Self::burst`], for packets that are counted already.
+    pub fn counted_burst<E: Egress<P::Buf>>(
+        &mut self,
+        now: Now,
+        port: PortIx,
+        packets: &mut Burst<P::Buf>,
+        egress: &mut E,
+        pool: &mut P,
+    ) {
         self.run(now, port, packets, egress, pool, true);
     }
 

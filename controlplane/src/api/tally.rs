@@ -9,10 +9,18 @@ use afr_dataplane::verdict::{DispatchReason, DropReason, PuntReason};
 
 use super::facts::InstanceFacts;
 
-/// Packets a worker has taken in, from ports and from other workers.
-pub(crate) fn received(counters: &WorkerCounters) -> u64 {
+/// Packets a worker has received from ports.
+pub(crate) fn from_ports(counters: &WorkerCounters) -> u64 {
     let ports = (0..MAX_PORTS as u8).map(|port| counters.figure(Figure::RxPackets(PortIx(port))));
-    ports.sum::<u64>() + counters.figure(Figure::Handed)
+    ports.sum()
+}
+
+/// Packets a worker has taken in, from ports and from other workers, without what it handed on to them.
+pub(crate) fn received(counters: &WorkerCounters) -> u64 {
+    let came =
+        from_ports(counters) + counters.figure(Figure::Handed) + counters.figure(Figure::SteeredIn);
+    // The figures are copied one by one.
+    came.saturating_sub(counters.figure(Figure::SteeredOut))
 }
 
 /// Packets a worker has dropped.

@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use afr_dataplane::aft::Aft;
 use afr_dataplane::aft::epoch::Reader;
 use afr_dataplane::clock::Clock;
-use afr_dataplane::dpdk_io::{self, WorkerLoop, WorkerParts};
-use afr_dataplane::id::WorkerId;
+use afr_dataplane::dpdk_io::{self, WayOut, WorkerLoop, WorkerParts};
+use afr_dataplane::handoff::{Handoff, Lanes};
+use afr_dataplane::id::{PortIx, WorkerId};
 use afr_dataplane::message::Shared;
 use afr_dataplane::worker::Peers;
 use dpdk::{
     Eal, EalError, LcoreError, LcoreHandle, LcoreId, MempoolConfig, MempoolError, Port, PortConfig,
-    PortError, RssConfig, RssTypes, RxQueue, SocketPools, TxQueue,
+    PortError, RingError, RingSender, RssConfig, RssTypes, RxQueue, SocketPools, TxQueue,
 };
 
 use crate::config::{DeviceKind, Idle, Process};
@@ -49,6 +50,9 @@ pub enum BootError {
         /// What DPDK says.
         source: PortError,
     },
+    /// Rings between workers.
+    #[error("rings between workers: {0} (workers.steering_ring says how large they are)")]
+    Rings(#[source] RingError),
     /// A worker.
     #[error("worker {0}: {1}")]
     Worker(u16, #[source] LcoreError),
@@ -71,9 +75,12 @@ pub struct PortFacts {
     pub mac: [u8; 6],
     /// Its driver.
     pub driver: String,
-    /// Receive queues it has, one a worker.
+    /// Receive queues it has.
     pub queues: u16,
 }
+
+/// A worker's queues: those it receives from, and by port those it sends by. Workers beyond a port's queues have none of it.
+type Queues = (Vec<(PortIx, RxQueue)>, Vec<Option<TxQueue>>);
 
 /// The open devices, before the workers run.
 #[derive(Debug)]
@@ -83,12 +90,13 @@ pub struct Hardware {
     /// Shared with whoever asks for their state.
     ports: Arc<Vec<Port>>,
     facts: Vec<PortFacts>,
-    /// Queues by worker, then by port.
-    queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
+    /// By worker.
+    queues: Vec<Queues>,
     lcores: Vec<LcoreId>,
     /// Of each worker.
     places: Vec<remarks::Place>,
     idle: Idle,
+    steering: Option<u32>,
     memory: Memory,
     remarks: Vec<String>,
     /// Removed when all above is gone.
@@ -149,6 +157,7 @@ impl Hardware {
             facts: Vec::new(),
             lcores,
             idle: process.workers.idle,
+            steering: process.workers.steering,
             memory,
             remarks: too_few.into_iter().collect(),
             _runtime: runtime,
@@ -169,7 +178,7 @@ impl Hardware {
         device: &crate::config::Device,
         mtu: Option<u16>,
     ) -> Result<Port, PortError> {
-        let workers = self.queues.len() as u16;
+        let queues = device.queues;
         let device_name = device.kind.name();
         let socket = Port::socket_by_name(&self.eal, &device_name)?;
         // Buffers lie next to the device that fills them, where a worker is there too; else next to the workers.
@@ -178,11 +187,11 @@ impl Hardware {
         let near = near.or_else(|| sockets().next());
         let pool = self.pools.on(near.unwrap_or(dpdk::SocketId::ANY)).clone();
         let config = PortConfig {
-            rx_queues: workers,
-            tx_queues: workers,
+            rx_queues: queues,
+            tx_queues: queues,
             rx_descriptors: device.descriptors,
             tx_descriptors: device.descriptors,
-            rss: (workers > 1).then_some(RssConfig {
+            rss: (queues > 1).then_some(RssConfig {
                 hash_types: RssTypes::IPV6 | RssTypes::IPV6_TCP | RssTypes::IPV6_UDP,
                 key: None,
             }),
@@ -200,10 +209,13 @@ impl Hardware {
         self.facts.push(PortFacts {
             mac: port.mac()?,
             driver: port.driver().to_owned(),
-            queues: workers,
+            queues,
         });
-        for ((own_rx, own_tx), (rx, tx)) in self.queues.iter_mut().zip(rx.into_iter().zip(tx)) {
-            own_rx.push(rx);
+        let at = PortIx((self.facts.len() - 1) as u8);
+        let mut pairs = rx.into_iter().zip(tx);
+        for (own_rx, own_tx) in &mut self.queues {
+            let (rx, tx) = pairs.next().unzip();
+            own_rx.extend(rx.map(|rx| (at, rx)));
             own_tx.push(tx);
         }
         Ok(port)
@@ -233,6 +245,22 @@ impl Hardware {
         Clock::new(dpdk::tsc::rdtsc(), self.eal.tsc_hz())
     }
 
+    /// Each worker's rings to the others.
+    fn rings(&self, seed: u64) -> Result<Vec<(Option<Handoff>, Lanes)>, RingError> {
+        let workers = self.queues.len() as u16;
+        let queues: Vec<_> = self.facts.iter().map(|port| port.queues).collect();
+        // Without steering every worker has a queue of every port.
+        let capacity = self.steering.unwrap_or(1);
+        let lanes = Lanes::of(&self.eal, workers, &queues, capacity)?;
+        let mut handoffs = match self.steering.filter(|_| workers > 1) {
+            Some(capacity) => Handoff::mesh(&self.eal, workers, capacity, seed)?,
+            None => Vec::new(),
+        }
+        .into_iter();
+        let sides = lanes.into_iter().map(|lanes| (handoffs.next(), lanes));
+        Ok(sides.collect())
+    }
+
     /// Starts the workers, each with one of `readers`.
     ///
     /// # Errors
@@ -247,16 +275,21 @@ impl Hardware {
     ) -> Result<Appliance, BootError> {
         let stop = Arc::new(AtomicBool::new(false));
         let peers = Peers::new(self.queues.len());
+        let mut rings = self.rings(seeds[3]).map_err(BootError::Rings)?.into_iter();
         let mut workers = Vec::new();
         let queues = std::mem::take(&mut self.queues);
         let mut failure = None;
         for (at, ((rx, tx), reader)) in queues.into_iter().zip(readers).enumerate() {
             let lcore = self.lcores[at];
             let id = WorkerId(at as u16);
+            let (handoff, mut lanes) = rings.next().unwrap_or_default();
+            let ways = tx.into_iter().zip(std::mem::take(&mut lanes.to));
             let parts = WorkerParts {
                 id,
                 rx,
-                tx,
+                tx: ways.filter_map(way_out).collect(),
+                handoff,
+                lanes,
                 pool: self.pools.on(self.eal.socket_of(lcore)).clone(),
                 reader,
                 shared: Arc::clone(shared),
@@ -294,6 +327,11 @@ impl Hardware {
             }
         }
     }
+}
+
+/// A worker's way to a port: its own queue, or the ring to a worker that has one.
+fn way_out((queue, lane): (Option<TxQueue>, Option<RingSender>)) -> Option<WayOut> {
+    queue.map(WayOut::Queue).or_else(|| lane.map(WayOut::Lane))
 }
 
 /// The running workers and their hardware. Dropped, it is stopped as by [`Appliance::stop`]: whatever way a process
@@ -381,7 +419,7 @@ fn eal_arguments(process: &Process, memory: &Memory) -> (Vec<String>, Option<Run
         args.push("--no-pci".to_owned());
     }
     for device in &process.devices {
-        args.extend(device.kind.eal_args(workers.lcores.len()));
+        args.extend(device.kind.eal_args(device.queues));
     }
     args.extend(process.eal.args.iter().cloned());
     (args, runtime)

@@ -145,7 +145,7 @@ fn read(root: &Section<'_>, directory: &Path, revision: u64) -> Option<Loaded> {
     let trust = root.section("trust");
     let knobs = knobs::read(root, &trust);
     let process = process::read(root);
-    let ports = network::ports(root, &process.mbufs);
+    let ports = network::ports(root, &process.mbufs, &process.workers);
     let network = network::read(root, &ports);
     let classes = classes::read(root, &network, &knobs.limits);
     let trust = trust::read(root, &trust, &classes, directory);

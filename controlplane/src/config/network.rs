@@ -13,7 +13,7 @@ use super::kind::{
     self, Kind, address, boolean, hex, int, mac, name, one_of, prefix, service_prefix,
 };
 use super::problem::{Fault, listed};
-use super::process::{Device, DeviceKind, Mbufs};
+use super::process::{Device, DeviceKind, Mbufs, Workers};
 use super::unique::Unique;
 
 /// Smallest MTU towards instances: the IPv6 minimum and an encapsulation (RFC 2473 §7).
@@ -70,7 +70,7 @@ fn neighbour() -> Kind<Ipv6Addr> {
 }
 
 /// Reads the ports.
-pub(crate) fn ports(root: &Section<'_>, mbufs: &Mbufs) -> Vec<ReadPort> {
+pub(crate) fn ports(root: &Section<'_>, mbufs: &Mbufs, workers: &Workers) -> Vec<ReadPort> {
     let sections = root.sections("port");
     if sections.is_empty() {
         let expected = "at least one [[port]]".to_owned();
@@ -120,10 +120,26 @@ pub(crate) fn ports(root: &Section<'_>, mbufs: &Mbufs) -> Vec<ReadPort> {
                 kind: kind.map_or(DeviceKind::Virtual(String::new()), |(_, kind)| kind),
                 promiscuous: section.or("promiscuous", &boolean(), false),
                 descriptors: section.or("descriptors", &int(64..=4_096), 1_024),
+                queues: queues(section, workers),
             },
         }
     });
     ports.collect()
+}
+
+/// Queues of a port: one a worker, fewer where workers hand each other what is theirs.
+fn queues(section: &Section<'_>, workers: &Workers) -> u16 {
+    let all = workers.lcores.len().max(1) as u16;
+    let given = section.or("queues", &int(1..=64), all);
+    let expected = if given > all {
+        format!("at most {all}, one for each of workers.lcores")
+    } else if given < all && workers.steering.is_none() {
+        format!("{all}, one for each of workers.lcores, or workers.steering = \"flow\" with fewer")
+    } else {
+        return given;
+    };
+    section.blame("queues", Fault::Expected { expected });
+    all
 }
 
 fn role() -> Kind<PortRole> {

@@ -13,6 +13,8 @@ use super::unique::Unique;
 const MOST_CPUS: u16 = 1_023;
 /// Most workers: queues that one port has in common drivers.
 const MOST_WORKERS: usize = 64;
+/// Most workers between which packets are steered: a ring from each to each is a memory zone, of which DPDK has 2,560.
+const MOST_STEERED: usize = 32;
 
 /// Packet buffers where few queues would do with fewer.
 const FEWEST_MBUFS: u32 = 16_383;
@@ -98,6 +100,9 @@ pub struct Workers {
     pub main_lcore: u16,
     /// What a worker does without packets.
     pub idle: Idle,
+    /// Packets that each ring between two workers holds, where they hand each other what is of the other's flows; `None`:
+    /// what a worker receives is its own.
+    pub steering: Option<u32>,
 }
 
 /// What a worker does when nothing arrives.
@@ -123,6 +128,8 @@ pub struct Device {
     pub promiscuous: bool,
     /// Descriptors a queue.
     pub descriptors: u16,
+    /// Receive and transmit queues, at most one a worker.
+    pub queues: u16,
 }
 
 /// Kinds of devices.
@@ -142,16 +149,16 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// The EAL's arguments that bring the device up with a queue for each of `workers`.
+    /// The EAL's arguments that bring the device up with so many queues.
     #[must_use]
-    pub fn eal_args(&self, workers: usize) -> [String; 2] {
+    pub fn eal_args(&self, queues: u16) -> [String; 2] {
         match self {
             Self::Pci(address) => ["-a".to_owned(), address.clone()],
             Self::Virtual(arguments) => ["--vdev".to_owned(), arguments.clone()],
             Self::Interface { interface, .. } => {
                 let name = self.name();
                 let shape = "framesz=4096,blocksz=8192";
-                let arguments = format!("{name},iface={interface},qpairs={workers},{shape}");
+                let arguments = format!("{name},iface={interface},qpairs={queues},{shape}");
                 ["--vdev".to_owned(), arguments]
             }
         }
@@ -232,6 +239,13 @@ fn read_workers(section: &Section<'_>) -> Workers {
         let expected = format!("1 to {MOST_WORKERS} CPUs");
         section.blame("lcores", Fault::Expected { expected });
     }
+    let steers = one_of(&[("off", false), ("flow", true)]);
+    let steers = section.or("steering", &steers, false);
+    let ring = section.or("steering_ring", &int(64..=65_536), 1_024);
+    if steers && given.len() > MOST_STEERED {
+        let expected = format!("\"off\" with more than {MOST_STEERED} workers");
+        section.blame("steering", Fault::Expected { expected });
+    }
     let us = section.or("idle_us", &int(1..=10_000), 50);
     let after_polls = section.or("idle_polls", &int(1..=1_000_000), 256);
     let sleeps = one_of(&[("spin", false), ("sleep", true)]);
@@ -243,6 +257,7 @@ fn read_workers(section: &Section<'_>) -> Workers {
         } else {
             Idle::Spin
         },
+        steering: steers.then_some(ring),
     }
 }
 

@@ -122,7 +122,7 @@ fn devices(families: &mut Families, probed: &[(&str, PortStatus)]) {
 /// What each worker counts: verdicts with every reason, flows, cycles, its ring.
 pub(super) fn workers(families: &mut Families, shared: &Shared) {
     verdicts(families, shared);
-    let plain: [(&str, &str, Figure); 9] = [
+    let plain: [(&str, &str, Figure); 11] = [
         (
             "afr_originated_packets_total",
             "Packets the AFR made itself: answers and errors.",
@@ -130,8 +130,18 @@ pub(super) fn workers(families: &mut Families, shared: &Shared) {
         ),
         (
             "afr_handed_packets_total",
-            "Packets handed over by other workers.",
+            "ICMPv6 errors handed over by other workers.",
             Figure::Handed,
+        ),
+        (
+            "afr_steered_out_packets_total",
+            "Packets handed to the workers whose flows they are of. Those that a full ring refused are dropped, by the reason steering_full.",
+            Figure::SteeredOut,
+        ),
+        (
+            "afr_steered_in_packets_total",
+            "Packets that other workers handed over because they are of this one's flows.",
+            Figure::SteeredIn,
         ),
         (
             "afr_fast_path_packets_total",
@@ -206,7 +216,7 @@ fn verdicts(families: &mut Families, shared: &Shared) {
     families
         .counter(
             "afr_received_packets_total",
-            "Packets taken in, from ports and from other workers: the sum of forwarded, punted and dropped.",
+            "Packets taken in, from ports and from other workers, without what was handed on to them: the sum of forwarded, punted and dropped.",
         )
         .each("worker", by_worker(shared, |c| tally::received(c) as f64));
     let mut forwarded = families.counter(

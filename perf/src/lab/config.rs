@@ -79,6 +79,8 @@ pub struct Workers {
     pub idle_us: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_polls: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steering: Option<String>,
 }
 
 /// `[[port]]`.
@@ -91,6 +93,8 @@ pub struct Port {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary: Option<String>,
     pub mtu: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
 }
 
 /// `[[neighbour]]`.
@@ -263,6 +267,7 @@ impl AfrConfig {
                 idle: "sleep".to_owned(),
                 idle_us: None,
                 idle_polls: None,
+                steering: None,
             },
             port: vec![
                 port("clients", "edge", "outside", spec.edge_mtu),
@@ -355,6 +360,7 @@ fn port(name: &str, iface: &str, role: &str, mtu: u16) -> Port {
         role: role.to_owned(),
         boundary: None,
         mtu,
+        queues: None,
     }
 }
 
