@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use afr_dataplane::aft::Aft;
 use afr_dataplane::config::{Class, Config};
-use afr_dataplane::counters::{Figure, WorkerCounters};
+use afr_dataplane::counters::{Figure, LocalCounters, WorkerCounters};
 use afr_dataplane::id::{ClassIx, PortIx, WorkerId};
 use afr_dataplane::message::Shared;
 use afr_dataplane::verdict::{DispatchReason, DropReason, MetadataNote, PuntReason};
@@ -66,17 +66,18 @@ pub(super) async fn workers(site: &Site) -> Result<Vec<WorkerView>, ApiError> {
     let rings = site.shared.counters.iter().zip(&site.shared.rings);
     let view = |(at, (counters, ring)): (usize, (&Arc<WorkerCounters>, &Arc<_>))| {
         let ring: &crossbeam_queue::ArrayQueue<_> = ring;
+        let counters = counters.snapshot();
         let epoch = counters.figure(Figure::Epoch);
         WorkerView {
             worker: at as u16,
             lcore: site.platform.lcores.get(at).copied(),
             epoch,
             epochs_behind: newest.saturating_sub(epoch),
-            received_packets: tally::received(counters),
+            received_packets: counters.received(),
             forwarded_request_packets: counters.figure(Figure::ForwardedRequest),
             forwarded_reply_packets: counters.figure(Figure::ForwardedReply),
-            punted_packets: tally::punted(counters),
-            dropped_packets: tally::dropped(counters),
+            punted_packets: counters.punted(),
+            dropped_packets: counters.dropped(),
             originated_packets: counters.figure(Figure::Originated),
             handed_packets: counters.figure(Figure::Handed),
             flows: counters.figure(Figure::FlowsUsed),
@@ -84,7 +85,7 @@ pub(super) async fn workers(site: &Site) -> Result<Vec<WorkerView>, ApiError> {
             busy_cycles: counters.figure(Figure::BusyCycles),
             busy_bursts: counters.figure(Figure::BusyBursts),
             idle_polls: counters.figure(Figure::IdlePolls),
-            cycles_per_packet: tally::cycles_per_packet(counters),
+            cycles_per_packet: tally::cycles_per_packet(&counters),
             ring_messages: ring.len(),
             ring_capacity: ring.capacity(),
             ring_pushed: counters.figure(Figure::RingPushed),
@@ -109,7 +110,8 @@ pub(super) async fn counters(site: &Site, filter: CounterFilter) -> Result<Count
             }
         },
     };
-    let figure = |figure| of.iter().map(|c| c.figure(figure)).sum::<u64>();
+    let counts: Vec<_> = of.iter().map(|counters| counters.snapshot()).collect();
+    let figure = |figure| counts.iter().map(|c| c.figure(figure)).sum::<u64>();
     let count = |name: &str, help: &str, of| ReasonCount {
         name: name.to_owned(),
         help: help.to_owned(),
@@ -123,7 +125,7 @@ pub(super) async fn counters(site: &Site, filter: CounterFilter) -> Result<Count
     });
     Ok(CountersView {
         worker: filter.worker,
-        received_packets: of.iter().map(|c| tally::received(c)).sum(),
+        received_packets: counts.iter().map(LocalCounters::received).sum(),
         forwarded_request_packets: figure(Figure::ForwardedRequest),
         forwarded_reply_packets: figure(Figure::ForwardedReply),
         originated_packets: figure(Figure::Originated),

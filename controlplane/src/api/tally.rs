@@ -2,46 +2,16 @@
 
 use afr_dataplane::aft::Aft;
 use afr_dataplane::config::Config;
-use afr_dataplane::counters::{Figure, MAX_PORTS, WorkerCounters};
-use afr_dataplane::id::{PortIx, Slot};
+use afr_dataplane::counters::{Figure, LocalCounters, WorkerCounters};
+use afr_dataplane::id::Slot;
 use afr_dataplane::message::Shared;
-use afr_dataplane::verdict::{DispatchReason, DropReason, PuntReason};
+use afr_dataplane::verdict::DispatchReason;
 
 use super::facts::InstanceFacts;
 
-/// Packets a worker has received from ports.
-pub(crate) fn from_ports(counters: &WorkerCounters) -> u64 {
-    let ports = (0..MAX_PORTS as u8).map(|port| counters.figure(Figure::RxPackets(PortIx(port))));
-    ports.sum()
-}
-
-/// Packets a worker has taken in, from ports and from other workers, without what it handed on to them.
-pub(crate) fn received(counters: &WorkerCounters) -> u64 {
-    let came =
-        from_ports(counters) + counters.figure(Figure::Handed) + counters.figure(Figure::SteeredIn);
-    // The figures are copied one by one.
-    came.saturating_sub(counters.figure(Figure::SteeredOut))
-}
-
-/// Packets a worker has dropped.
-pub(crate) fn dropped(counters: &WorkerCounters) -> u64 {
-    let reasons = DropReason::ALL.iter();
-    reasons
-        .map(|reason| counters.figure(Figure::Drop(*reason)))
-        .sum()
-}
-
-/// Packets a worker has handed to the AFR itself.
-pub(crate) fn punted(counters: &WorkerCounters) -> u64 {
-    let reasons = PuntReason::ALL.iter();
-    reasons
-        .map(|reason| counters.figure(Figure::Punt(*reason)))
-        .sum()
-}
-
 /// TSC cycles a packet; `None` before the first.
-pub(crate) fn cycles_per_packet(counters: &WorkerCounters) -> Option<f64> {
-    let packets = received(counters);
+pub(crate) fn cycles_per_packet(counters: &LocalCounters) -> Option<f64> {
+    let packets = counters.received();
     (packets != 0).then(|| counters.figure(Figure::BusyCycles) as f64 / packets as f64)
 }
 

@@ -60,10 +60,12 @@ impl Exporter {
         let facts = site.core.look(look).await.ok();
         let mut families = Families::default();
         publishing::program(&mut families, site, facts.is_some());
-        packets::workers(&mut families, &site.shared);
+        // At once and before everything else: sums of one worker's figures are right, and rates are of the moment.
+        let counts: Vec<_> = site.shared.counters.iter().map(|c| c.snapshot()).collect();
+        packets::workers(&mut families, &site.shared, &counts);
         if let Some(facts) = facts {
             let config = &*facts.config;
-            packets::ports(&mut families, config, &site.shared, &site.platform);
+            packets::ports(&mut families, config, &counts, &site.platform);
             dispatch::classes(&mut families, config, &site.shared, &facts.classes);
             dispatch::instances(&mut families, config, &site.shared, &facts.instances);
             publishing::table(&mut families, &facts.table, config.revision, &config.limits);

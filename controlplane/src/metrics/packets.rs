@@ -1,7 +1,7 @@
 //! Ports and workers.
 
 use afr_dataplane::config::Config;
-use afr_dataplane::counters::{Figure, WorkerCounters};
+use afr_dataplane::counters::{Figure, LocalCounters};
 use afr_dataplane::id::PortIx;
 use afr_dataplane::message::Shared;
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
@@ -15,7 +15,7 @@ use crate::api::tally;
 pub(super) fn ports(
     families: &mut Families,
     config: &Config,
-    shared: &Shared,
+    counts: &[LocalCounters],
     platform: &Platform,
 ) {
     type OfPort = fn(PortIx) -> Figure;
@@ -55,7 +55,7 @@ pub(super) fn ports(
     };
     for (name, help, figure) in counted {
         let mut family = families.counter(name, help);
-        for (worker, counters) in shared.counters.iter().enumerate() {
+        for (worker, counters) in counts.iter().enumerate() {
             let worker = worker.to_string();
             for (port, at) in ports() {
                 let labels = [("port", port), ("worker", &*worker)];
@@ -120,8 +120,8 @@ fn devices(families: &mut Families, probed: &[(&str, PortStatus)]) {
 }
 
 /// What each worker counts: verdicts with every reason, flows, cycles, its ring.
-pub(super) fn workers(families: &mut Families, shared: &Shared) {
-    verdicts(families, shared);
+pub(super) fn workers(families: &mut Families, shared: &Shared, counts: &[LocalCounters]) {
+    verdicts(families, counts);
     let plain: [(&str, &str, Figure); 11] = [
         (
             "afr_originated_packets_total",
@@ -180,7 +180,7 @@ pub(super) fn workers(families: &mut Families, shared: &Shared) {
         ),
     ];
     for (name, help, figure) in plain {
-        let figures = by_worker(shared, |counters| counters.figure(figure) as f64);
+        let figures = by_worker(counts, |counters| counters.figure(figure) as f64);
         families.counter(name, help).each("worker", figures);
     }
     let levels: [(&str, &str, Figure); 3] = [
@@ -197,10 +197,10 @@ pub(super) fn workers(families: &mut Families, shared: &Shared) {
         ),
     ];
     for (name, help, figure) in levels {
-        let figures = by_worker(shared, |counters| counters.figure(figure) as f64);
+        let figures = by_worker(counts, |counters| counters.figure(figure) as f64);
         families.gauge(name, help).each("worker", figures);
     }
-    let cycles = shared.counters.iter().enumerate();
+    let cycles = counts.iter().enumerate();
     let cycles = cycles.filter_map(|(at, c)| Some((at.to_string(), tally::cycles_per_packet(c)?)));
     families
         .gauge(
@@ -212,13 +212,13 @@ pub(super) fn workers(families: &mut Families, shared: &Shared) {
     rings(families, shared);
 }
 
-fn verdicts(families: &mut Families, shared: &Shared) {
+fn verdicts(families: &mut Families, counts: &[LocalCounters]) {
     families
         .counter(
             "afr_received_packets_total",
             "Packets taken in, from ports and from other workers, without what was handed on to them: the sum of forwarded, punted and dropped.",
         )
-        .each("worker", by_worker(shared, |c| tally::received(c) as f64));
+        .each("worker", by_worker(counts, |c| c.received() as f64));
     let mut forwarded = families.counter(
         "afr_forwarded_packets_total",
         "Packets forwarded: requests towards instances, replies from them or passing through.",
@@ -227,21 +227,21 @@ fn verdicts(families: &mut Families, shared: &Shared) {
         ("request", Figure::ForwardedRequest),
         ("reply", Figure::ForwardedReply),
     ] {
-        for (worker, packets) in by_worker(shared, |c| c.figure(figure) as f64) {
+        for (worker, packets) in by_worker(counts, |c| c.figure(figure) as f64) {
             forwarded.at(&[("direction", direction), ("worker", &worker)], packets);
         }
     }
     let drops = DropReason::ALL.iter().map(|r| (r.name(), Figure::Drop(*r)));
     reasons(
         families,
-        shared,
+        counts,
         ("afr_dropped_packets_total", "Packets dropped, by reason."),
         drops,
     );
     let punts = PuntReason::ALL.iter().map(|r| (r.name(), Figure::Punt(*r)));
     reasons(
         families,
-        shared,
+        counts,
         (
             "afr_punted_packets_total",
             "Packets taken by the AFR itself, by reason.",
@@ -253,7 +253,7 @@ fn verdicts(families: &mut Families, shared: &Shared) {
         .map(|n| (n.name(), Figure::Note(*n)));
     reasons(
         families,
-        shared,
+        counts,
         (
             "afr_notes_total",
             "What was found about metadata, flows and originated packets.",
@@ -265,13 +265,13 @@ fn verdicts(families: &mut Families, shared: &Shared) {
 /// Every reason there is, also those at 0: a series that only appears with its first event has no rate for it.
 fn reasons(
     families: &mut Families,
-    shared: &Shared,
+    counts: &[LocalCounters],
     (name, help): (&str, &str),
     reasons: impl Iterator<Item = (&'static str, Figure)>,
 ) {
     let mut family = families.counter(name, help);
     for (reason, figure) in reasons {
-        for (worker, count) in by_worker(shared, |c| c.figure(figure) as f64) {
+        for (worker, count) in by_worker(counts, |c| c.figure(figure) as f64) {
             family.at(&[("reason", reason), ("worker", &worker)], count);
         }
     }
@@ -300,9 +300,9 @@ fn rings(families: &mut Families, shared: &Shared) {
 }
 
 fn by_worker(
-    shared: &Shared,
-    figure: impl Fn(&WorkerCounters) -> f64,
+    counts: &[LocalCounters],
+    figure: impl Fn(&LocalCounters) -> f64,
 ) -> impl Iterator<Item = (String, f64)> {
-    let workers = shared.counters.iter().enumerate();
+    let workers = counts.iter().enumerate();
     workers.map(move |(at, counters)| (at.to_string(), figure(counters)))
 }
