@@ -273,7 +273,7 @@ impl<P: PacketPool> Worker<P> {
                 egress.send(port, packet);
                 continue;
             }
-            if quick.kind == Kind::Request {
+            let verdict = if quick.kind == Kind::Request {
                 if path.fast_refusal(&packet, quick) {
                     path.own.counters.count(Figure::FastPath);
                     let refused = Verdict::Drop(DropReason::MacInvalid, None);
@@ -281,10 +281,11 @@ impl<P: PacketPool> Worker<P> {
                     continue;
                 }
                 path.mac = quick.mac;
+                path.recognised(&mut packet, port, quick, item)
             } else {
                 path.mac = MacCheck::Unknown;
-            }
-            let verdict = path.whole(&mut packet, port, item);
+                path.whole(&mut packet, port, item)
+            };
             if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None)
                 && item.target.is_service()
                 && may_hand_over
@@ -458,6 +459,28 @@ impl Path<'_> {
         classified.unwrap_or_else(|| self.take(packet, item))
     }
 
+    /// The same for a client's packet whose shape says what parsing would.
+    #[inline(never)]
+    fn recognised<B: PacketBuf>(
+        &mut self,
+        packet: &mut B,
+        port: PortIx,
+        quick: &Quick,
+        item: &mut Item,
+    ) -> Verdict {
+        if !quick.parsed_into(packet.data(), &mut item.parsed) {
+            return self.whole(packet, port, item);
+        }
+        debug_assert_eq!(
+            parse::ipv6(packet.data(), parse::ETHERNET_LEN, self.types()),
+            Ok(item.parsed),
+            "a shape is recognised only where it is all that parsing would find"
+        );
+        item.port = port;
+        let classified = self.classified(item, false, Some(quick.hash));
+        classified.unwrap_or_else(|| self.take(packet, item))
+    }
+
     /// Parse and classify: what the packet is for, and where its flow is kept.
     #[inline]
     fn classify<B: PacketBuf>(
@@ -485,13 +508,19 @@ impl Path<'_> {
         }
         item.port = port;
         match parse::ipv6_into(frame, l3, self.types(), &mut item.parsed) {
-            Ok(()) => self.classified(item, for_group),
+            Ok(()) => self.classified(item, for_group, None),
             Err(error) => Some(self.unparsable(packet, l3, port, error)),
         }
     }
 
+    /// What a parsed packet is for. `hash` is its flow's where that is known.
     #[inline]
-    fn classified(&mut self, item: &mut Item, for_group: bool) -> Option<Verdict> {
+    fn classified(
+        &mut self,
+        item: &mut Item,
+        for_group: bool,
+        hash: Option<u64>,
+    ) -> Option<Verdict> {
         let dropped = |reason| Some(Verdict::Drop(reason, None));
         let parsed = &item.parsed;
         let target = Target::of(self.config, parsed.destination);
@@ -513,8 +542,11 @@ impl Path<'_> {
         item.peer = None;
         if target.is_service() {
             item.key = flow_key(&item.parsed);
-            item.hash = self.own.flows.hash(&item.key);
-            self.own.flows.prefetch_bucket(item.hash);
+            item.hash = hash.unwrap_or_else(|| {
+                let hash = self.own.flows.hash(&item.key);
+                self.own.flows.prefetch_bucket(hash);
+                hash
+            });
         }
         if item.parsed.foreign.is_some() {
             self.note_foreign(item);

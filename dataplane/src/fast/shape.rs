@@ -5,8 +5,8 @@ use afr_wire::{EXID, RequestContext, VERSION};
 use super::ahead::MacCheck;
 use super::plan::{Plan, PlanPort};
 use crate::flow::{FlowRef, FlowTable};
-use crate::packet::bytes::{array, be16};
-use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
+use crate::packet::bytes::{address, array, be16};
+use crate::packet::parse::{self, Carrier, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
 use crate::path::Fingerprint;
 use crate::request::verify::Origin;
 
@@ -51,7 +51,7 @@ pub(crate) struct Quick {
     /// The flow it probably is of.
     pub(super) flow: Option<FlowRef>,
     /// The flow's hash.
-    pub(super) hash: u64,
+    pub(crate) hash: u64,
     /// Keyed fingerprint of the object.
     pub(super) print: u64,
     /// Whether it is a datagram to be dispatched anew.
@@ -90,6 +90,52 @@ impl Quick {
             },
             peer: None,
         }
+    }
+}
+
+impl Quick {
+    /// Writes into `parsed` what parsing `frame` finds, which is not to be done twice. `false`: the upper layer is amiss, and
+    /// parsing says how; `parsed` holds anything then.
+    #[inline(always)]
+    pub(crate) fn parsed_into(&self, frame: &[u8], parsed: &mut Parsed) -> bool {
+        let Some(packet) = frame.get(ETHERNET_LEN..).filter(|p| p.len() >= IPV6_LEN) else {
+            return false;
+        };
+        let at = usize::from(self.l4).saturating_sub(ETHERNET_LEN);
+        let Ok(upper) = parse::upper(packet, self.protocol, at) else {
+            return false;
+        };
+        let destination = address(packet, 24);
+        let request = (self.object_len != 0).then_some(Found {
+            at: BEHIND_IPV6 as u16 + 4,
+            len: self.object_len,
+            header: BEHIND_IPV6 as u16,
+            announced_at: ETHERNET_LEN as u16 + 6,
+            carrier: Carrier::DestOption,
+        });
+        *parsed = Parsed {
+            l3: ETHERNET_LEN as u16,
+            l4: self.l4,
+            announced_at: match request {
+                Some(_) => BEHIND_IPV6 as u16,
+                None => ETHERNET_LEN as u16 + 6,
+            },
+            ip_len: self.ip_len,
+            protocol: self.protocol,
+            hop_limit: packet[7],
+            authenticated: false,
+            source: address(packet, 8),
+            destination,
+            final_destination: destination,
+            upper,
+            routing: None,
+            request,
+            report: None,
+            foreign: None,
+            unknown: None,
+            unrecognized: 0,
+        };
+        true
     }
 }
 

@@ -645,8 +645,13 @@ fn unrecognized(action: Action, at: usize, destination: u128) -> Result<(), Pars
     })
 }
 
+/// The upper layer `next` at `at` of a packet.
+///
+/// # Errors
+///
+/// [`DropReason::L4Truncated`].
 #[inline(always)]
-fn upper(packet: &[u8], next: u8, at: usize) -> Result<Upper, ParseError> {
+pub(crate) fn upper(packet: &[u8], next: u8, at: usize) -> Result<Upper, ParseError> {
     let left = packet.len() - at;
     match next {
         protocol::TCP => {
