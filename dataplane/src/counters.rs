@@ -154,11 +154,16 @@ impl LocalCounters {
         self.figures[PUNT_AT..NOTE_AT].iter().sum()
     }
 
+    /// Packets received from ports.
+    #[must_use]
+    pub fn from_ports(&self) -> u64 {
+        self.figures[..MAX_PORTS].iter().sum()
+    }
+
     /// Everything taken in: received from ports and from other workers, without what was handed on to them.
     #[must_use]
     pub fn received(&self) -> u64 {
-        let ports = self.figures[..MAX_PORTS].iter().sum::<u64>();
-        ports + self.figure(Figure::Handed) + self.figure(Figure::SteeredIn)
+        self.from_ports() + self.figure(Figure::Handed) + self.figure(Figure::SteeredIn)
             - self.figure(Figure::SteeredOut)
     }
 

@@ -34,6 +34,14 @@ fn two_workers_share_one_queue_of_each_port() {
         stream.join().unwrap().unwrap();
     }
 
+    // The last ten seconds' packets: all from one worker's queues, of two, and both at work.
+    cluster
+        .until("being told how uneven that is", |metrics| {
+            let of = |packets| metrics.sum("afr_worker_imbalance", &[("packets", packets)]);
+            of("received") == 2.0 && of("handled") >= 1.0 && of("handled") < 2.0
+        })
+        .unwrap();
+
     // Reports go on coming in; at some point a reading is of one moment.
     cluster
         .until("a reading that adds up", |metrics| {

@@ -29,6 +29,7 @@ mod flows;
 mod explain;
 pub(crate) mod health;
 pub(crate) mod tally;
+pub(crate) mod balance;
 pub mod socket;
 pub mod server;
 pub mod client;

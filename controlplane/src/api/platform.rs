@@ -9,6 +9,7 @@ use afr_dataplane::id::PortIx;
 use afr_dataplane::message::Shared;
 use tokio::sync::Mutex;
 
+use super::balance::Balance;
 use super::core::CoreHandle;
 use super::error::ApiError;
 use super::flows::Scanner;
@@ -73,6 +74,8 @@ pub struct Site {
     pub platform: Platform,
     /// Asks workers for their flows. Here, because it must outlive them.
     pub(super) scanner: Scanner,
+    /// How evenly workers are loaded.
+    pub(crate) balance: Balance,
     config_path: PathBuf,
     /// One reload at a time.
     reloading: Mutex<()>,
@@ -92,6 +95,7 @@ impl Site {
         Self {
             core,
             scanner: Scanner::new(shared.commands.len()),
+            balance: Balance::default(),
             shared,
             platform,
             config_path,
@@ -99,6 +103,11 @@ impl Site {
             reloads_applied: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
         }
+    }
+
+    /// Notes what the workers have counted, for figures of the last seconds. To be called once a second.
+    pub fn second(&self) {
+        self.balance.note(&self.shared);
     }
 
     /// Reads the configuration file again and puts it in force. For the API and SIGHUP alike.

@@ -248,6 +248,7 @@ async fn manage(
             _ = interrupt.recv() => break Ok(()),
             _ = second.tick() => {
                 clock.set_wall(dpdk::tsc::rdtsc());
+                site.second();
                 if appliance.has_lost_a_worker() {
                     break Err(anyhow::anyhow!(LOST_WORKER));
                 }

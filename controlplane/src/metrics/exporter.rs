@@ -63,6 +63,7 @@ impl Exporter {
         // At once and before everything else: sums of one worker's figures are right, and rates are of the moment.
         let counts: Vec<_> = site.shared.counters.iter().map(|c| c.snapshot()).collect();
         packets::workers(&mut families, &site.shared, &counts);
+        packets::balance(&mut families, &site.balance);
         if let Some(facts) = facts {
             let config = &*facts.config;
             packets::ports(&mut families, config, &counts, &site.platform);

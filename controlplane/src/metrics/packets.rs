@@ -8,6 +8,7 @@ use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
 
 use super::families::{Families, flag};
 use crate::api::Platform;
+use crate::api::balance::{Balance, Share};
 use crate::api::platform::PortStatus;
 use crate::api::tally;
 
@@ -210,6 +211,22 @@ pub(super) fn workers(families: &mut Families, shared: &Shared, counts: &[LocalC
         )
         .each("worker", cycles);
     rings(families, shared);
+}
+
+/// How evenly the workers are loaded.
+pub(super) fn balance(families: &mut Families, balance: &Balance) {
+    let shares = [("received", Share::Received), ("handled", Share::Handled)];
+    let known = shares
+        .into_iter()
+        .filter_map(|(name, share)| Some((name, balance.imbalance(share)?)));
+    families
+        .gauge(
+            "afr_worker_imbalance",
+            "Packets of the busiest worker over the mean of all, in the last ten seconds: 1 is even, the number of workers says that \
+             one has everything. Of those received from queues, which is what RSS does, and of those handled, which is the same but for \
+             steering. Absent where there were too few.",
+        )
+        .each("packets", known);
 }
 
 fn verdicts(families: &mut Families, counts: &[LocalCounters]) {

@@ -252,6 +252,36 @@ async fn figures_are_those_of_the_workers() {
 }
 
 #[tokio::test]
+async fn an_uneven_load_is_told_and_a_few_packets_are_not() {
+    let lab = Lab::settled().await;
+    let count = |worker: usize, packets| {
+        let mut local = LocalCounters::default();
+        local.add(Figure::RxPackets(PortIx(0)), packets);
+        local.copy_to(&lab.shared.counters[worker]);
+    };
+    let workers = lab.shared.counters.len() as u64;
+    let told = async || exposition(&lab).await.remove("afr_worker_imbalance");
+    lab.site.second();
+    count(0, 99 * workers);
+    lab.site.second();
+    assert!(told().await.is_none(), "too few");
+    count(0, 100 * workers);
+    lab.site.second();
+    let family = told().await.unwrap();
+    assert_eq!(family.kind, "gauge");
+    for packets in ["received", "handled"] {
+        let of = labels(&[("packets", packets)]);
+        assert_eq!(family.samples[&of], workers as f64, "all is one's");
+    }
+    for worker in 1..workers as usize {
+        count(worker, 100 * workers);
+    }
+    lab.site.second();
+    let family = told().await.unwrap();
+    assert!(family.samples.values().all(|ratio| *ratio == 1.0));
+}
+
+#[tokio::test]
 async fn worker_figures_outlive_the_core() {
     let lab = Lab::settled().await;
     let (handle, inbox) = afr_controlplane::api::core::channel();
