@@ -6,10 +6,15 @@ use afr_dataplane::config::{EcnMode, Limits, NextHop, OnDeath, Path, PlainDispat
 use afr_dataplane::id::{PortIx, Slot};
 use afr_dataplane::packet::PacketBuf;
 use afr_dataplane::path::{BURST, Burst, Egress};
+use afr_dataplane::steer::Owners;
 
 use super::pool::{Buf, ROOM};
 use super::setup::{CHAT, CODE, EDGE, FABRIC, Setup, WILD, mac};
 use super::world::World;
+
+/// Workers between which frames would be steered.
+const STEERED: u16 = 3;
+const OWNERS: Owners = Owners::new(STEERED, 9);
 
 /// The ports that frames come by.
 pub(crate) const PORTS: [PortIx; 3] = [EDGE, FABRIC, WILD];
@@ -132,7 +137,12 @@ impl World {
         let mut burst: Burst<Buf> = frames
             .into_iter()
             .take(BURST)
-            .map(|frame| self.pool.receive(frame))
+            .map(|frame| {
+                // Whose a frame is, is asked of every frame where workers steer, before anything is known of it.
+                let owner = OWNERS.of(frame);
+                assert!(owner.is_none_or(|owner| owner.0 < STEERED));
+                self.pool.receive(frame)
+            })
             .collect();
         let mut inspector = Inspector(0);
         let now = self.now;
