@@ -179,8 +179,10 @@ impl Decision {
     fn reuse(&mut self, n: usize) {
         let known = self.reader.get().known(WorkerId(0), &self.overlay);
         let prefixes = prefixes(n as u16);
+        let words = self.scratch.candidates.len();
         let reuse = &mut self.scratch.reuse;
-        reuse.compute(&known, CATALOGUE, DomainId(0), black_box(&prefixes));
+        let prefixes = black_box(&prefixes);
+        reuse.compute_within(words, &known, CATALOGUE, DomainId(0), prefixes);
     }
 
     #[inline]

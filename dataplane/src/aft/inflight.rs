@@ -50,8 +50,8 @@ struct Counters {
 pub struct Inflight {
     /// Padded: two workers that dispatch to different instances never share a line.
     counters: Vec<CachePadded<Counters>>,
-    /// By [`GROUP`] slots: how often one of their counters changed.
-    changes: Vec<AtomicU64>,
+    /// By 64 slots, and of those by [`GROUP`]: how often one of their counters changed.
+    changes: Vec<[AtomicU64; 64 / GROUP]>,
     /// Whether the slot is sampled.
     sampled: Vec<AtomicU64>,
     history: Vec<History>,
@@ -64,8 +64,8 @@ impl Inflight {
     pub fn new(slots: usize) -> Self {
         Self {
             counters: (0..slots).map(|_| CachePadded::default()).collect(),
-            changes: (0..slots.div_ceil(GROUP))
-                .map(|_| AtomicU64::new(0))
+            changes: (0..slots.div_ceil(64))
+                .map(|_| [const { AtomicU64::new(0) }; 64 / GROUP])
                 .collect(),
             sampled: (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             history: (0..slots).map(|_| History::new()).collect(),
@@ -117,21 +117,21 @@ impl Inflight {
         self.changed(slot)
     }
 
-    /// How often a counter of a slot from [`GROUP`]·`group` on changed. Who sees the same count as before has seen every
-    /// counter of the group as it is.
+    /// How often a counter of the 64 slots from 64·`word` on changed, by [`GROUP`] of them. Who sees the same count as before
+    /// has seen every counter of the group as it is.
     #[inline]
-    #[must_use]
-    pub fn changes(&self, group: usize) -> u64 {
-        self.changes
-            .get(group)
-            .map_or(0, |changes| changes.load(Ordering::Acquire))
+    pub fn changes_of(&self, word: usize) -> impl Iterator<Item = u64> {
+        let groups = self.changes.get(word).into_iter().flatten();
+        groups.map(|changes| changes.load(Ordering::Acquire))
     }
 
     #[inline]
     fn changed(&self, slot: Slot) -> Change {
-        let changes = self.changes.get(slot.index() / GROUP);
+        let changes = self.changes.get(slot.index() / 64);
         // Release: who sees the count sees the counter.
-        let before = changes.map_or(0, |changes| changes.fetch_add(1, Ordering::Release));
+        let before = changes.map_or(0, |changes| {
+            changes[slot.index() % 64 / GROUP].fetch_add(1, Ordering::Release)
+        });
         Change { slot, before }
     }
 

@@ -3,6 +3,7 @@
 use afr_wire::{CatalogueVersion, DomainId, Prefix};
 
 use crate::aft::SigKey;
+use crate::aft::bitmap::iter_words;
 use crate::aft::residency::{Overlay, Residency, Said};
 use crate::id::Slot;
 
@@ -19,15 +20,25 @@ pub struct Known<'a> {
     pub consumed: u64,
 }
 
+/// Prefixes of a request that are looked at.
+pub const MAX_LEVELS: usize = 8;
+
 /// For one request: of each instance the depth to which it holds the prompt. Made once and used for every request.
+///
+/// Kept as sets: of each prefix that somebody holds, who does so together with all shallower ones. Each set is part of the
+/// one before, and an instance's depth is that of the last which it is in.
 #[derive(Debug, Clone)]
 pub struct Reuse {
-    /// By slot, in units of 256 tokens; 0 where nothing is held. Rounded up to whole words of 64 slots.
-    depths: Vec<u16>,
+    /// [`MAX_LEVELS`] sets of `words` words each, a bit a slot.
+    sets: Vec<u64>,
+    /// In units of 256 tokens, by level.
+    depths: [u16; MAX_LEVELS],
+    /// How many levels there are this time.
+    levels: usize,
+    words: usize,
+    /// How many words of each set are looked at this time.
+    width: usize,
     slots: usize,
-    /// The words of 64 slots in which a depth is not 0, each once.
-    touched: Vec<u16>,
-    is_touched: Vec<bool>,
 }
 
 impl Reuse {
@@ -36,10 +47,12 @@ impl Reuse {
     pub fn new(slots: usize) -> Self {
         let words = slots.div_ceil(64);
         Self {
-            depths: vec![0; words * 64],
+            sets: vec![0; words * MAX_LEVELS],
+            depths: [0; MAX_LEVELS],
+            levels: 0,
+            words,
+            width: words,
             slots,
-            touched: Vec::with_capacity(words),
-            is_touched: vec![false; words],
         }
     }
 
@@ -60,7 +73,8 @@ impl Reuse {
 
     /// Finds, for each instance, the deepest of `prefixes` that it holds together with all shallower ones.
     ///
-    /// `prefixes` ascend strictly in depth, as those of a request do; what follows one that does not is left out.
+    /// `prefixes` ascend strictly in depth, as those of a request do, and are at most [`MAX_LEVELS`]; what follows one that
+    /// does not is left out.
     pub fn compute(
         &mut self,
         known: &Known<'_>,
@@ -68,162 +82,129 @@ impl Reuse {
         domain: DomainId,
         prefixes: &[Prefix],
     ) {
+        self.compute_within(self.words, known, catalogue, domain, prefixes);
+    }
+
+    /// The same of the first `words` times 64 slots, as if there were no others.
+    pub fn compute_within(
+        &mut self,
+        words: usize,
+        known: &Known<'_>,
+        catalogue: CatalogueVersion,
+        domain: DomainId,
+        prefixes: &[Prefix],
+    ) {
         self.reset();
+        self.width = words.min(self.words);
         let mut shallower = 0;
-        for prefix in prefixes {
+        for prefix in prefixes.iter().take(MAX_LEVELS) {
             if prefix.depth <= shallower {
                 return;
             }
             let key = SigKey::new(catalogue, domain, *prefix);
-            let own = known.overlay.lookup(key, known.consumed);
-            let mut any = false;
-            let mut reach = |word, bits| any |= self.reach(word, bits, shallower, prefix.depth);
-            known
-                .residency
-                .holders(key, known.now_s)
-                .for_each_word(|word, bits| reach(word, bits & !own.word(word, Said::Evicted)));
-            for (slot, said) in own.as_slice() {
-                if *said == Said::Stored {
-                    reach(slot.index() / 64, 1 << (slot.0 % 64));
-                }
-            }
-            if !any {
+            if !self.enter(known, key) {
                 return;
             }
             shallower = prefix.depth;
         }
     }
 
-    /// Forgets the last request.
-    pub fn reset(&mut self) {
-        for word in self.touched.drain(..) {
-            let word = usize::from(word);
-            self.is_touched[word] = false;
-            self.depths[word * 64..(word + 1) * 64].fill(0);
+    /// Adds the level of `key`. Says whether there is anybody in its set.
+    #[inline]
+    fn enter(&mut self, known: &Known<'_>, key: SigKey) -> bool {
+        let level = self.levels;
+        let (shallower, rest) = self.sets.split_at_mut(level * self.words);
+        let Some(set) = rest.get_mut(..self.width) else {
+            return false;
+        };
+        for word in &mut *set {
+            *word = 0;
         }
+        known
+            .residency
+            .holders(key, known.now_s)
+            .for_each_word(|at, bits| {
+                if let Some(word) = set.get_mut(at) {
+                    *word |= bits;
+                }
+            });
+        let own = known.overlay.lookup(key, known.consumed);
+        for (slot, said) in own.as_slice() {
+            if let Some(word) = set.get_mut(slot.index() / 64) {
+                let bit = 1 << (slot.0 % 64);
+                match said {
+                    Said::Stored => *word |= bit,
+                    Said::Evicted => *word &= !bit,
+                }
+            }
+        }
+        let mut any = 0;
+        if let Some(first) = shallower.len().checked_sub(self.words) {
+            for (word, shallower) in set.iter_mut().zip(&shallower[first..]) {
+                *word &= shallower;
+                any |= *word;
+            }
+        } else {
+            // There may be more slots in the table than there are here.
+            if let (Some(last), left @ 1..64) = (
+                set.last_mut(),
+                self.slots.saturating_sub(self.width.saturating_sub(1) * 64),
+            ) {
+                *last &= (1 << left) - 1;
+            }
+            any = set.iter().fold(0, |any, word| any | word);
+        }
+        if any != 0 {
+            self.depths[level] = key.depth;
+            self.levels += 1;
+        }
+        any != 0
+    }
+
+    /// Forgets the last request.
+    #[inline]
+    pub const fn reset(&mut self) {
+        self.levels = 0;
+    }
+
+    /// The depths that somebody holds the prompt to, ascending, in units of 256 tokens.
+    #[inline]
+    #[must_use]
+    pub fn depths(&self) -> &[u16] {
+        &self.depths[..self.levels]
+    }
+
+    /// Which of the 64 slots from 64·`word` on hold the prompt to the depth of this `level`, or deeper.
+    #[inline]
+    #[must_use]
+    pub fn holders(&self, level: usize, word: usize) -> u64 {
+        if level >= self.levels || word >= self.width {
+            return 0;
+        }
+        self.sets[level * self.words + word]
     }
 
     /// The depth to which `slot` holds the prompt, in units of 256 tokens.
     #[inline]
     #[must_use]
     pub fn depth(&self, slot: Slot) -> u16 {
-        self.depths.get(slot.index()).copied().unwrap_or(0)
-    }
-
-    /// The depths of the 64 slots from 64·`word` on; `None` where nobody there holds any of the prompt.
-    #[inline]
-    #[must_use]
-    pub fn word(&self, word: usize) -> Option<&[u16; 64]> {
-        if *self.is_touched.get(word)? {
-            self.depths.get(word * 64..)?.first_chunk()
-        } else {
-            None
-        }
+        let held = |level: &usize| self.holders(*level, slot.index() / 64) >> (slot.0 % 64) & 1;
+        let levels = (0..self.levels).take_while(|level| held(level) != 0);
+        levels.last().map_or(0, |level| self.depths[level])
     }
 
     /// The instances that hold some of the prompt, and how deep.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, u16)> {
-        self.touched.iter().flat_map(|word| {
-            let first = usize::from(*word) * 64;
-            let depths = self.depths[first..first + 64].iter().enumerate();
-            depths
-                .filter(|(_, depth)| **depth != 0)
-                .map(move |(bit, depth)| (Slot((first + bit) as u16), *depth))
-        })
+        let anybody = if self.levels == 0 { 0 } else { self.width };
+        iter_words(&self.sets[..anybody]).map(|slot| (slot, self.depth(slot)))
     }
 
     /// Whether no instance holds any of the prompt.
     #[inline]
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.touched.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.levels == 0
     }
-
-    /// Takes those of the slots `bits` of `word` that are at depth `from` to depth `to`. Says whether there were any.
-    #[inline]
-    fn reach(&mut self, word: usize, bits: u64, from: u16, to: u16) -> bool {
-        let bits = bits & self.existing(word);
-        let Some(depths) = self
-            .depths
-            .get_mut(word * 64..)
-            .and_then(<[u16]>::first_chunk_mut::<64>)
-        else {
-            return false;
-        };
-        let any = if bits.count_ones() > SPARSE {
-            reach_dense(depths, bits, from, to)
-        } else {
-            reach_sparse(depths, bits, from, to)
-        };
-        if any && !self.is_touched[word] {
-            self.is_touched[word] = true;
-            self.touched.push(word as u16);
-        }
-        any
-    }
-
-    /// A bit for each slot of `word` that there is.
-    #[inline]
-    const fn existing(&self, word: usize) -> u64 {
-        match self.slots.saturating_sub(word * 64) {
-            0 => 0,
-            left @ 1..64 => (1 << left) - 1,
-            _ => u64::MAX,
-        }
-    }
-}
-
-/// Up to so many bits of a word it is quicker to look at each.
-const SPARSE: u32 = 6;
-
-/// For each byte, its bits spread over eight lanes, all ones where the bit is set.
-static LANES: [[u16; 8]; 256] = {
-    let mut lanes = [[0; 8]; 256];
-    let mut at = 0;
-    while at < 256 * 8 {
-        if (at / 8) >> (at % 8) & 1 != 0 {
-            lanes[at / 8][at % 8] = u16::MAX;
-        }
-        at += 1;
-    }
-    lanes
-};
-
-/// Without a branch for each slot.
-#[inline]
-fn reach_dense(depths: &mut [u16; 64], bits: u64, from: u16, to: u16) -> bool {
-    let mut any = [0_u16; 8];
-    for (depths, byte) in depths
-        .as_chunks_mut::<8>()
-        .0
-        .iter_mut()
-        .zip(bits.to_le_bytes())
-    {
-        let lanes = &LANES[usize::from(byte)];
-        let mut after = [0; 8];
-        for at in 0..8 {
-            let reached = lanes[at] & 0_u16.wrapping_sub(u16::from(depths[at] == from));
-            any[at] |= reached;
-            after[at] = depths[at] ^ (depths[at] ^ to) & reached;
-        }
-        *depths = after;
-    }
-    any != [0; 8]
-}
-
-#[inline]
-fn reach_sparse(depths: &mut [u16; 64], mut bits: u64, from: u16, to: u16) -> bool {
-    let mut any = false;
-    while bits != 0 {
-        let depth = &mut depths[bits.trailing_zeros() as usize];
-        bits &= bits - 1;
-        // At another depth, the shallower prefix is missing, or the overlay repeats what the table said.
-        if *depth == from {
-            *depth = to;
-            any = true;
-        }
-    }
-    any
 }
 
 #[cfg(test)]

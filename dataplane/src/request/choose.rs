@@ -5,6 +5,7 @@
 
 use afr_wire::Label32;
 
+use super::least::least;
 use super::policy::{self, Task};
 use super::score::{Scratch, View};
 use crate::aft::live::Live;
@@ -81,7 +82,7 @@ impl Chooser<'_> {
     }
 
     fn least(&mut self) -> Option<Slot> {
-        policy::least(&self.view, &self.task, 0, self.scratch)
+        least(&self.view, &self.task, 0, self.scratch)
     }
 
     fn total_us(&self, slot: Slot) -> u64 {

@@ -58,8 +58,9 @@ impl Path<'_> {
         found: Option<Found>,
     ) -> Verdict {
         match self.usable(buf, item, found) {
-            Ok(usable) => self.dispatch(buf, item, key, usable),
-            Err(reason) => Verdict::Drop(reason, None),
+            Ok(usable) => self.dispatch(buf, item, key, Some(&usable)),
+            Err(None) => self.dispatch(buf, item, key, None),
+            Err(Some(reason)) => Verdict::Drop(reason, None),
         }
     }
 
@@ -69,9 +70,9 @@ impl Path<'_> {
         buf: &mut B,
         item: &Item,
         key: &FlowKey,
-        usable: Option<Usable>,
+        usable: Option<&Usable>,
     ) -> Verdict {
-        let class = match class_of(self, item.target, usable.as_ref()) {
+        let class = match class_of(self, item.target, usable) {
             Ok(class) => class,
             Err(DropReason::ClassContradicts) => {
                 return Verdict::Drop(DropReason::ClassContradicts, None);
@@ -92,7 +93,7 @@ impl Path<'_> {
                     PolicyKind::Maglev => self.shared_hash(key),
                     _ => item.hash,
                 };
-                self.place(class, settings, usable.as_ref(), flow_hash)
+                self.place(class, settings, usable, flow_hash)
             }
             Some(_) => self.place_by_maglev(class, self.shared_hash(key), true),
         };
@@ -100,12 +101,10 @@ impl Path<'_> {
             Ok(placement) => placement,
             Err(reason) => return self.refuse(buf, item, reason),
         };
-        self.remember(class, &placement, usable.as_ref());
+        self.remember(class, &placement, usable);
         let datagram = !matches!(item.parsed.upper, Upper::Tcp { .. });
-        let each_anew = datagram
-            && usable
-                .as_ref()
-                .is_some_and(|usable| usable.flags.contains(RequestFlags::NEW_TASK));
+        let each_anew =
+            datagram && usable.is_some_and(|usable| usable.flags.contains(RequestFlags::NEW_TASK));
         if each_anew || ends(item) {
             self.commit_at_once(&placement);
         } else {
@@ -114,28 +113,30 @@ impl Path<'_> {
         self.forward_pinned(buf, item, placement.pin, class, item.hash)
     }
 
-    /// The request of the packet, if there is one that may be acted on.
+    /// The request of the packet, if there is one that may be acted on. Without, the reason to drop the packet, if that is
+    /// one. Inlined, for a request is too large to be handed on.
+    #[inline(always)]
     pub(crate) fn usable<B: PacketBuf>(
         &mut self,
         buf: &B,
         item: &Item,
         found: Option<Found>,
-    ) -> Result<Option<Usable>, DropReason> {
+    ) -> Result<Usable, Option<DropReason>> {
         let Some(found) = found else {
             self.note(MetadataNote::Absent);
-            return Ok(None);
+            return Err(None);
         };
         if !opens(item) {
             self.note(MetadataNote::NotAtSyn);
-            return Ok(None);
+            return Err(None);
         }
         match self.verify(&origin_of(item), found.of(buf.data())) {
-            Ok(usable) => Ok(Some(usable)),
+            Ok(usable) => Ok(usable),
             Err(Unbelieved::Unusable(note)) => {
                 self.note(note);
-                Ok(None)
+                Err(None)
             }
-            Err(Unbelieved::Refused(reason)) => Err(reason),
+            Err(Unbelieved::Refused(reason)) => Err(Some(reason)),
         }
     }
 
@@ -185,7 +186,8 @@ impl Path<'_> {
         let (live, now_us) = (&self.shared.live, self.now.mono_us);
         candidates(self.aft, live, &own.loads, &need, now_us, &mut own.scratch);
         match usable {
-            Some(usable) => own.scratch.reuse.compute(
+            Some(usable) => own.scratch.reuse.compute_within(
+                own.scratch.candidates.len(),
                 &self.aft.known(own.id, &own.residency),
                 usable.catalogue,
                 usable.domain,

@@ -55,13 +55,13 @@ impl Path<'_> {
         key: &FlowKey,
         found: Option<Found>,
     ) -> Verdict {
-        let usable = match self.usable(buf, item, found) {
-            Ok(usable) => usable,
-            Err(reason) => return Verdict::Drop(reason, None),
-        };
-        match self.own.flows.lookup(item.hash, key) {
-            Some(flow) if usable.is_none() => self.follow(buf, item, key, flow, None),
-            _ => self.dispatch(buf, item, key, usable),
+        match self.usable(buf, item, found) {
+            Ok(usable) => self.dispatch(buf, item, key, Some(&usable)),
+            Err(Some(reason)) => Verdict::Drop(reason, None),
+            Err(None) => match self.own.flows.lookup(item.hash, key) {
+                Some(flow) => self.follow(buf, item, key, flow, None),
+                None => self.dispatch(buf, item, key, None),
+            },
         }
     }
 

@@ -1,11 +1,10 @@
 //! The policies of dispatch behind one trait. All see the same state; each picks one of the candidates.
 
-use dpdk::vector;
-
 use crate::config::{Dispatch, PolicyKind};
 use crate::id::{ClassIx, Slot};
 
-use super::score::{Scratch, View, prefill_us, reused_tokens, slots};
+use super::least::least;
+use super::score::{Scratch, View, slots};
 
 /// What is to be placed.
 #[derive(Debug, Clone, Copy)]
@@ -63,135 +62,6 @@ impl Policy for Ttft {
     ) -> Option<Slot> {
         least(view, task, knobs.near_tie_us, scratch)
     }
-}
-
-/// The candidate with the smallest estimate, or one whose is at most `margin_us` greater.
-pub(super) fn least(
-    view: &View<'_>,
-    task: &Task,
-    margin_us: u32,
-    scratch: &mut Scratch,
-) -> Option<Slot> {
-    let least_us = score(view, task.prompt_tokens, scratch);
-    if least_us == NOBODY {
-        return None;
-    }
-    let limit_us = least_us.saturating_add(margin_us).min(NOBODY - 1);
-    one_within(scratch, limit_us, task.flow_hash)
-}
-
-/// The estimate of who is no candidate.
-const NOBODY: u32 = i32::MAX as u32;
-
-/// Writes every candidate's estimate into `scratch.ttft_us`, [`NOBODY`] for the others of its word, each word's smallest
-/// into `scratch.least_us`, and returns the smallest of all.
-fn score(view: &View<'_>, prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
-    vector::wide(
-        #[inline(always)]
-        || score_words(view, prompt_tokens, scratch),
-    )
-}
-
-/// Slots are taken 64 at a time, without a branch between them, for vector instructions.
-#[inline(always)]
-fn score_words(view: &View<'_>, prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
-    let Scratch {
-        candidates,
-        reuse,
-        standing,
-        ttft_us,
-        least_us,
-        ..
-    } = scratch;
-    let mut least_of_all_us = NOBODY;
-    let rates = view.aft.us_per_token_q.chunks(64);
-    for (at, (((word, costs), least), rates)) in candidates
-        .iter()
-        .zip(ttft_us.as_chunks_mut::<64>().0)
-        .zip(least_us)
-        .zip(rates)
-        .enumerate()
-    {
-        *least = NOBODY;
-        if *word == 0 {
-            continue;
-        }
-        let standing = standing.refreshed(view, at);
-        match (standing.first_chunk::<64>(), rates.first_chunk::<64>()) {
-            (Some(standing), Some(rates)) => {
-                estimate(costs, standing, rates, prompt_tokens, reuse.word(at));
-            }
-            // The last word of a table whose size is no multiple of 64.
-            _ => estimate(costs, standing, rates, prompt_tokens, reuse.word(at)),
-        }
-        let mut others = !*word;
-        while others != 0 {
-            costs[others.trailing_zeros() as usize] = NOBODY;
-            others &= others - 1;
-        }
-        *least = costs.iter().fold(NOBODY, |least, cost| least.min(*cost));
-        least_of_all_us = least_of_all_us.min(*least);
-    }
-    least_of_all_us
-}
-
-/// The estimates of 64 slots at the most.
-#[inline(always)]
-fn estimate<Figures: AsRef<[u32]> + ?Sized>(
-    costs: &mut [u32; 64],
-    standing: &Figures,
-    rates: &Figures,
-    prompt_tokens: u32,
-    depths: Option<&[u16; 64]>,
-) {
-    let known = standing.as_ref().iter().zip(rates.as_ref());
-    match depths {
-        Some(depths) => {
-            for ((cost, (standing, rate)), depth) in costs.iter_mut().zip(known).zip(depths) {
-                let new_tokens = prompt_tokens - reused_tokens(prompt_tokens, *depth);
-                *cost = standing + prefill_us(new_tokens, *rate);
-            }
-        }
-        None => {
-            for (cost, (standing, rate)) in costs.iter_mut().zip(known) {
-                *cost = standing + prefill_us(prompt_tokens, *rate);
-            }
-        }
-    }
-}
-
-/// One of those whose cost is within the limit, the same for the same flow and costs: AFRs with the same view do not all
-/// choose the same for different flows.
-fn one_within(scratch: &Scratch, limit_us: u32, flow_hash: u64) -> Option<Slot> {
-    let words = scratch.candidates.len();
-    let least_us = scratch.least_us.iter().take(words);
-    let near = least_us
-        .zip(scratch.ttft_us.as_chunks::<64>().0)
-        .enumerate()
-        .filter(|(_, (least_us, _))| **least_us <= limit_us);
-    let within = |costs: &[u32; 64]| {
-        let within = costs.iter().map(|cost| u32::from(*cost <= limit_us));
-        within.sum::<u32>()
-    };
-    let all: u32 = near.clone().map(|(_, (_, costs))| within(costs)).sum();
-    // Which of them, by the hash's high bits (Lemire's reduction).
-    let mut left = ((mix(flow_hash, 1) >> 32) * u64::from(all)) >> 32;
-    for (at, (_, costs)) in near {
-        let here = u64::from(within(costs));
-        if left >= here {
-            left -= here;
-            continue;
-        }
-        for (bit, cost) in costs.iter().enumerate() {
-            if *cost <= limit_us {
-                if left == 0 {
-                    return Some(Slot((at * 64 + bit) as u16));
-                }
-                left -= 1;
-            }
-        }
-    }
-    None
 }
 
 /// Normalised queue, KV and prefix scores with weights, the greatest sum wins (Gateway API's endpoint picker).
@@ -355,7 +225,7 @@ fn smallest(costs: &[(Slot, u64)], margin: u64, flow_hash: u64) -> Option<Slot> 
 
 /// A finaliser in the manner of SplitMix64.
 #[inline]
-const fn mix(hash: u64, salt: u64) -> u64 {
+pub(super) const fn mix(hash: u64, salt: u64) -> u64 {
     let mut z = hash ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

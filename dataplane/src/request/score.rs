@@ -29,10 +29,28 @@ pub struct Scratch {
     pub standing: Standing,
     /// Who could serve the needs met last.
     pub capable: Capable,
-    /// Estimates of the candidates scored last, by slot, in microseconds; of others, anything.
-    pub ttft_us: Vec<u32>,
-    /// The smallest of each 64 of them.
-    pub least_us: Vec<u32>,
+    /// Estimates of the candidates scored last, in microseconds, by 64 slots.
+    pub ttft: Vec<Estimates>,
+}
+
+/// Estimates of 64 slots.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Estimates {
+    /// By slot; of who is no candidate, more than any candidate's. Where nobody is one, anything.
+    pub us: [u32; 64],
+    /// The smallest.
+    pub least_us: u32,
+    /// A bit for each that is near the smallest of all; 0 where none can be.
+    pub near: u64,
+}
+
+impl Estimates {
+    const NONE: Self = Self {
+        us: [0; 64],
+        least_us: 0,
+        near: 0,
+    };
 }
 
 impl Scratch {
@@ -46,8 +64,7 @@ impl Scratch {
             turn: vec![0; classes],
             standing: Standing::new(slots),
             capable: Capable::new(slots),
-            ttft_us: vec![0; slots.next_multiple_of(64)],
-            least_us: vec![0; slots.div_ceil(64)],
+            ttft: vec![Estimates::NONE; slots.div_ceil(64)],
         }
     }
 
@@ -182,13 +199,20 @@ impl View<'_> {
         (pending, self.inflight.in_flight(slot, base))
     }
 
+    /// [`Aft::us_per_token_q`] of `slot`.
+    #[inline]
+    #[must_use]
+    pub fn rate_q(&self, slot: Slot) -> u32 {
+        of(&self.aft.us_per_token_q, slot)
+    }
+
     /// What `slot` costs before anything new is asked of it, in microseconds, at most [`MAX_COST_US`].
     #[inline]
     #[must_use]
     pub fn standing_us(&self, slot: Slot) -> u32 {
         let (pending, in_flight) = self.ahead(slot);
         let tokens = u64::from(pending) + u64::from(in_flight);
-        let queue_us = time_us(tokens, of(&self.aft.us_per_token_q, slot));
+        let queue_us = time_us(tokens, self.rate_q(slot));
         let total = queue_us.saturating_add(u64::from(of(&self.aft.pressure_us, slot)));
         total.min(u64::from(MAX_COST_US)) as u32
     }

@@ -18,36 +18,54 @@ use crate::id::Slot;
 /// No cost is more: a quarter of an hour, which nobody waits. Two of them can be added in 31 bits.
 pub const MAX_COST_US: u32 = (1 << 30) - 1;
 
-/// The figures; see the module's description.
+/// The figures; see the module's description. Those of slots that there are not are 0.
 #[derive(Debug)]
 pub struct Standing {
-    us: Vec<u32>,
+    us: Vec<[u32; 64]>,
+    /// Of the same slots, [`Aft::us_per_token_q`](crate::aft::Aft::us_per_token_q).
+    rates_q: Vec<[u32; 64]>,
+    /// No rate is greater.
+    greatest_rate_q: u32,
     /// By group: the change it was made after, or [`STALE`].
-    seen: Vec<u64>,
+    seen: Vec<[u64; GROUPS]>,
 }
 
+/// The figures of 64 slots.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Standing costs in microseconds.
+    pub us: &'a [u32; 64],
+    /// Rates.
+    pub rates_q: &'a [u32; 64],
+}
+
+/// Groups of 64 slots.
+const GROUPS: usize = 64 / GROUP;
 const STALE: u64 = u64::MAX;
 
 impl Standing {
     /// For so many slots, all of them to be looked at.
     #[must_use]
     pub fn new(slots: usize) -> Self {
-        let groups = slots.div_ceil(GROUP);
+        let words = slots.div_ceil(64);
         Self {
-            us: vec![0; groups * GROUP],
-            seen: vec![STALE; groups],
+            us: vec![[0; 64]; words],
+            rates_q: vec![[0; 64]; words],
+            greatest_rate_q: 0,
+            seen: vec![[STALE; GROUPS]; words],
         }
     }
 
     /// There is a new generation.
     pub fn forget(&mut self) {
-        self.seen.fill(STALE);
+        self.seen.fill([STALE; GROUPS]);
+        self.greatest_rate_q = 0;
     }
 
     /// There is news of an instance.
     pub fn forget_slot(&mut self, slot: Slot) {
-        if let Some(seen) = self.seen.get_mut(slot.index() / GROUP) {
-            *seen = STALE;
+        if let Some(seen) = self.seen.get_mut(slot.index() / 64) {
+            seen[slot.index() % 64 / GROUP] = STALE;
         }
     }
 
@@ -55,37 +73,61 @@ impl Standing {
     /// made anew.
     #[inline]
     pub fn charged(&mut self, view: &View<'_>, change: Change) {
-        let index = change.slot.index();
-        if let (Some(seen), Some(us)) = (self.seen.get_mut(index / GROUP), self.us.get_mut(index))
-            && *seen == change.before
-        {
-            *seen += 1;
-            *us = view.standing_us(change.slot);
-        }
-    }
-
-    /// Brings the figures of the 64 slots from 64·`word` on up to date, and returns them: fewer at the end.
-    #[inline]
-    pub fn refreshed(&mut self, view: &View<'_>, word: usize) -> &[u32] {
-        let groups = 64 / GROUP;
-        let first = (word * groups).min(self.seen.len());
-        let last = (first + groups).min(self.seen.len());
-        for group in first..last {
-            let now = view.inflight.changes(group);
-            if self.seen[group] != now {
-                self.seen[group] = now;
-                self.renew(view, group);
+        let (word, bit) = (change.slot.index() / 64, change.slot.index() % 64);
+        if let (Some(seen), Some(us)) = (self.seen.get_mut(word), self.us.get_mut(word)) {
+            let seen = &mut seen[bit / GROUP];
+            if *seen == change.before {
+                *seen += 1;
+                us[bit] = view.standing_us(change.slot);
             }
         }
-        self.us.get(first * GROUP..last * GROUP).unwrap_or(&[])
     }
 
+    /// Brings the figures of the first `words` times 64 slots up to date. Apart from what reads them: the compiler keeps the
+    /// loop over atomics small, and that over figures free of calls.
     #[inline(never)]
-    fn renew(&mut self, view: &View<'_>, group: usize) {
-        let first = group * GROUP;
-        for (index, us) in (first..).zip(self.us.iter_mut().skip(first).take(GROUP)) {
-            let slot = Slot(index as u16);
-            *us = view.standing_us(slot);
+    pub fn refresh(&mut self, view: &View<'_>, words: usize) {
+        for word in 0..words.min(self.seen.len()) {
+            let seen = &self.seen[word];
+            let mut counts = view.inflight.changes_of(word).zip(seen);
+            if counts.any(|(now, seen)| now != *seen) {
+                self.renew(view, word);
+            }
+        }
+    }
+
+    /// The figures of the 64 slots from 64·`word` on, as of [`Self::refresh`]. `None`: there are no such slots.
+    #[inline(always)]
+    #[must_use]
+    pub fn known(&self, word: usize) -> Option<Known<'_>> {
+        Some(Known {
+            us: self.us.get(word)?,
+            rates_q: self.rates_q.get(word)?,
+        })
+    }
+
+    /// No rate is greater than this.
+    #[inline]
+    #[must_use]
+    pub const fn greatest_rate_q(&self) -> u32 {
+        self.greatest_rate_q
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn renew(&mut self, view: &View<'_>, word: usize) {
+        for (group, now) in view.inflight.changes_of(word).enumerate() {
+            if self.seen[word][group] == now {
+                continue;
+            }
+            self.seen[word][group] = now;
+            for bit in group * GROUP..(group + 1) * GROUP {
+                let slot = Slot((word * 64 + bit) as u16);
+                let rate_q = view.rate_q(slot);
+                self.us[word][bit] = view.standing_us(slot);
+                self.rates_q[word][bit] = rate_q;
+                self.greatest_rate_q = self.greatest_rate_q.max(rate_q);
+            }
         }
     }
 }

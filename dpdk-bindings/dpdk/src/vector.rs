@@ -23,9 +23,90 @@ fn avx2<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
+/// The bits of `byte` spread over eight lanes: all ones where the bit is set. Loops over the lanes become vector instructions.
+#[inline(always)]
+#[must_use]
+pub fn lanes(byte: u8) -> [u32; 8] {
+    std::array::from_fn(|lane| 0_u32.wrapping_sub(u32::from(byte) >> lane & 1))
+}
+
+/// A bit for each figure that is at most `limit`. All of them are below 2³¹.
+#[inline(always)]
+#[must_use]
+pub fn at_most(figures: &[u32; 64], limit: u32) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            __m128i, _mm_cmpgt_epi32, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16,
+            _mm_packs_epi32, _mm_set1_epi32,
+        };
+        let mut bits = 0;
+        for (at, sixteen) in figures.as_chunks::<16>().0.iter().enumerate() {
+            let [a, b, c, d] = sixteen.as_chunks::<4>().0 else {
+                continue;
+            };
+            // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of four figures, 16 bytes, and needs no
+            // alignment.
+            let over = unsafe {
+                let limit = _mm_set1_epi32(limit as i32);
+                let over = |four: &[u32; 4]| {
+                    _mm_cmpgt_epi32(_mm_loadu_si128(four.as_ptr().cast::<__m128i>()), limit)
+                };
+                let low = _mm_packs_epi32(over(a), over(b));
+                let high = _mm_packs_epi32(over(c), over(d));
+                _mm_movemask_epi8(_mm_packs_epi16(low, high))
+            };
+            bits |= u64::from(over as u16) << (16 * at);
+        }
+        !bits
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    each_at_most(figures, limit)
+}
+
+/// The same, one by one.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn each_at_most(figures: &[u32; 64], limit: u32) -> u64 {
+    let bits = figures.iter().enumerate();
+    bits.fold(0, |bits, (at, figure)| {
+        bits | u64::from(*figure <= limit) << at
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_within_a_limit_are_told_as_one_by_one() {
+        let mut z = 1_u64;
+        for round in 0..200 {
+            let figures: [u32; 64] = std::array::from_fn(|_| {
+                z = z.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+                // Ties and extremes as well as any.
+                match z >> 60 {
+                    0..4 => round,
+                    4 => i32::MAX as u32,
+                    5 => 0,
+                    _ => (z >> 33) as u32,
+                }
+            });
+            for limit in [0, round, round + 1, 1 << 30, i32::MAX as u32, figures[7]] {
+                assert_eq!(at_most(&figures, limit), each_at_most(&figures, limit));
+            }
+        }
+    }
+
+    #[test]
+    fn each_bit_is_a_lane() {
+        for byte in 0..=u8::MAX {
+            let lanes = lanes(byte);
+            for (at, lane) in lanes.iter().enumerate() {
+                let bit = u32::from(byte) >> at & 1;
+                assert_eq!(*lane, if bit == 1 { u32::MAX } else { 0 });
+            }
+        }
+    }
 
     #[test]
     fn the_work_is_done_once_and_its_result_returned() {

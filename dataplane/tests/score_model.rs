@@ -1,0 +1,275 @@
+//! The choice of the smallest estimate, made in vectors from figures that are kept between decisions, against a plain
+//! reference that looks at every candidate by itself, over random tables and loads that change.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "failing is what a check is for"
+)]
+
+mod support;
+
+use afr_dataplane::aft::residency::{Overlay, Said};
+use afr_dataplane::aft::{Load, Op, ReportOrder, SigKey};
+use afr_dataplane::config::PolicyKind;
+use afr_dataplane::id::{Incarnation, Slot, WorkerId};
+use afr_dataplane::reply::overlay::{Learned, LoadOverlay};
+use afr_dataplane::request::policy::{Task, pick};
+use afr_dataplane::request::score::{Scratch, View};
+use afr_dataplane::request::standing::MAX_COST_US;
+use afr_wire::{DomainId, Prefix};
+use proptest::prelude::*;
+use support::metadata::prefix;
+use support::setup::{CATALOGUE, CHAT_IX, Setup};
+use support::world::World;
+
+/// Instances of the table, at the most: three words of 64, the last one not full.
+const MOST: u16 = 130;
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Event {
+    /// A report that the next generation includes: tokens that wait, rate, KV use.
+    Reported(u16, u32, u32, u8),
+    /// One that only this worker knows of.
+    Learned(u16, u32),
+    /// Tokens sent by this worker.
+    Charged(u16, u32),
+    /// By another one.
+    ChargedElsewhere(u16, u32),
+    /// Many hold a prefix: every so many from some instance on.
+    Stored(u8, u16, u16),
+    /// This worker says that an instance holds a prefix, or no longer does.
+    Said(u8, u16, bool),
+    /// A decision: prompt, how many prefixes of three, near-tie, hash, and which of the instances are out.
+    Decided(u32, usize, u32, u64, u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let slot = || 0..MOST;
+    // Few values and many, so that there are ties; and what takes longer than anybody waits.
+    let tokens = || prop_oneof![Just(0), Just(4_096), 0..50_000_u32, any::<u32>()];
+    let rate = prop_oneof![Just(10_000), 1..40_000_u32, Just(1)];
+    prop_oneof![
+        2 => (slot(), tokens(), rate, any::<u8>()).prop_map(|(s, t, r, k)| Event::Reported(s, t, r, k)),
+        1 => (slot(), tokens()).prop_map(|(s, t)| Event::Learned(s, t)),
+        2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::Charged(s, t)),
+        2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::ChargedElsewhere(s, t)),
+        2 => (0..3_u8, slot(), 1..40_u16).prop_map(|(level, from, step)| Event::Stored(level, from, step)),
+        2 => (0..3_u8, slot(), any::<bool>()).prop_map(|(level, slot, holds)| Event::Said(level, slot, holds)),
+        6 => (
+            tokens(),
+            0..4_usize,
+            prop_oneof![Just(0), Just(2_000), any::<u32>()],
+            any::<u64>(),
+            prop_oneof![Just(0), any::<u64>(), Just(u64::MAX), (0..64_u32).prop_map(|bit| !(1 << bit))],
+        )
+            .prop_map(|(p, n, tie, hash, out)| Event::Decided(p, n, tie, hash, out)),
+    ]
+}
+
+fn level(n: u8) -> Prefix {
+    prefix(3 + 4 * u16::from(n), 77)
+}
+
+/// As documented: SplitMix64's finaliser of the hash, its high half scaled to the number of near-ties.
+fn nth_of(hash: u64, count: usize) -> usize {
+    let mut z = hash ^ 0x9E37_79B9_7F4A_7C15;
+    z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    ((u128::from(z >> 32) * count as u128) >> 32) as usize
+}
+
+struct Model {
+    world: World,
+    loads: LoadOverlay,
+    overlay: Overlay,
+    scratch: Scratch,
+    instances: u16,
+    seq: u32,
+    said: u64,
+}
+
+impl Model {
+    fn new(instances: u16) -> Self {
+        let world = World::new(Setup::new(instances));
+        let slots = world.aft().slots();
+        Self {
+            loads: LoadOverlay::new(slots),
+            overlay: Overlay::new(64),
+            scratch: Scratch::new(slots, 3),
+            instances,
+            world,
+            seq: 0,
+            said: 0,
+        }
+    }
+
+    fn load(&mut self, pending_tokens: u32, prefill_rate_tokens_s: u32, kv_used: u8) -> Load {
+        self.seq += 1;
+        Load {
+            order: ReportOrder {
+                boot_epoch: 1,
+                seq: self.seq,
+            },
+            queue_depth: 0,
+            running: 0,
+            pending_tokens,
+            prefill_rate_tokens_s,
+            kv_used,
+            load_class: 0,
+            draining: false,
+            refusing: false,
+            base_tokens: 0,
+            received_us: self.world.now.mono_us,
+        }
+    }
+
+    fn push(&mut self, op: Op) {
+        self.world.push(op);
+        self.world.settle();
+        self.loads.retire(self.world.aft(), WorkerId(0));
+        self.scratch.standing.forget();
+    }
+
+    fn happen(&mut self, event: &Event) {
+        let slot = |slot: u16| Slot(slot % self.instances);
+        match *event {
+            Event::Reported(at, pending, rate, kv) => {
+                let slot = slot(at);
+                let load = self.load(pending, rate, kv);
+                self.push(Op::Load { slot, load });
+            }
+            Event::Learned(at, pending) => {
+                let slot = slot(at);
+                let load = self.load(pending, 0, 0);
+                let tenant: Incarnation = self.world.aft().incarnation(slot);
+                let learned = Learned {
+                    position: u64::MAX,
+                    tenant,
+                    load,
+                };
+                self.loads.enter(slot, learned);
+                self.scratch.standing.forget_slot(slot);
+            }
+            Event::Charged(at, tokens) => {
+                let change = self.world.shared.inflight.commit_direct(slot(at), tokens);
+                let view = View {
+                    aft: self.world.aft(),
+                    loads: &self.loads,
+                    inflight: &self.world.shared.inflight,
+                };
+                self.scratch.standing.charged(&view, change);
+            }
+            Event::ChargedElsewhere(at, tokens) => {
+                let _ = self.world.shared.inflight.open(slot(at), tokens);
+            }
+            Event::Stored(n, from, step) => {
+                let key = SigKey::new(CATALOGUE, DomainId(0), level(n));
+                let now_s = self.world.aft().now_s;
+                for at in (from % self.instances..self.instances).step_by(usize::from(step)) {
+                    self.world.push(Op::Stored {
+                        slot: Slot(at),
+                        key,
+                        provisional: false,
+                        now_s,
+                    });
+                }
+                self.world.settle();
+                self.scratch.standing.forget();
+            }
+            Event::Said(n, at, holds) => {
+                self.said += 1;
+                let key = SigKey::new(CATALOGUE, DomainId(0), level(n));
+                let said = if holds { Said::Stored } else { Said::Evicted };
+                let position = u64::MAX / 2 + self.said;
+                self.overlay.insert(key, slot(at), said, position);
+            }
+            Event::Decided(prompt, levels, near_tie_us, flow_hash, out) => {
+                self.decide(prompt, levels, near_tie_us, flow_hash, out);
+            }
+        }
+    }
+
+    fn decide(&mut self, prompt: u32, levels: usize, near_tie_us: u32, flow_hash: u64, out: u64) {
+        let prompt_tokens = prompt.max(1);
+        let prefixes: Vec<Prefix> = (0..3).map(level).take(levels).collect();
+        let aft = self.world.aft();
+        let view = View {
+            aft,
+            loads: &self.loads,
+            inflight: &self.world.shared.inflight,
+        };
+        let candidates: Vec<Slot> = (0..self.instances)
+            .map(Slot)
+            .filter(|slot| out >> (slot.0 * 7 % 64) & 1 == 0)
+            .collect();
+        let scratch = &mut self.scratch;
+        scratch.candidates.clear();
+        scratch
+            .candidates
+            .resize(usize::from(self.instances).div_ceil(64), 0);
+        for slot in &candidates {
+            scratch.candidates[slot.index() / 64] |= 1 << (slot.0 % 64);
+        }
+        let words = scratch.candidates.len();
+        let known = aft.known(WorkerId(0), &self.overlay);
+        let domain = DomainId(0);
+        scratch
+            .reuse
+            .compute_within(words, &known, CATALOGUE, domain, &prefixes);
+
+        let cost = |slot: &Slot| {
+            let holds = |prefix: &&Prefix| {
+                let key = SigKey::new(CATALOGUE, domain, **prefix);
+                let own = self.overlay.lookup(key, known.consumed).said(*slot);
+                own.map_or_else(
+                    || aft.holders(key).contains(*slot),
+                    |said| said == Said::Stored,
+                )
+            };
+            let held = prefixes.iter().take_while(holds).last();
+            let estimate = view.estimate(*slot, prompt_tokens, held.map_or(0, |held| held.depth));
+            let most = u64::from(MAX_COST_US);
+            (estimate.queue_us + estimate.pressure_us).min(most) + estimate.prefill_us.min(most)
+        };
+        let costs: Vec<u64> = candidates.iter().map(cost).collect();
+        let limit = costs
+            .iter()
+            .min()
+            .map(|least| least + u64::from(near_tie_us));
+        let near: Vec<Slot> = candidates
+            .iter()
+            .zip(&costs)
+            .filter(|(_, cost)| Some(**cost) <= limit)
+            .map(|(slot, _)| *slot)
+            .collect();
+        let right = near.get(nth_of(flow_hash, near.len())).copied();
+
+        let task = Task {
+            class: CHAT_IX,
+            prompt_tokens,
+            flow_hash,
+        };
+        let mut knobs = aft.config.dispatch.clone();
+        knobs.near_tie_us = near_tie_us;
+        let picked = pick(PolicyKind::Ttft, &view, &task, &knobs, scratch);
+        assert_eq!(picked, right, "of {near:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn the_choice_is_the_references(
+        instances in prop_oneof![1..10_u16, Just(64), 1..=MOST],
+        events in prop::collection::vec(event(), 1..80),
+    ) {
+        let mut model = Model::new(instances);
+        for event in &events {
+            model.happen(event);
+        }
+    }
+}
