@@ -18,7 +18,12 @@ const LABEL: &[u8; 4] = b"AFR1";
 /// Label (4), kind (1).
 const REPORT_PREFIX_LEN: usize = 5;
 /// Label (4), kind (1), source (16), destination (16), protocol (1), destination port (2).
-const REQUEST_PREFIX_LEN: usize = 40;
+pub(crate) const REQUEST_PREFIX_LEN: usize = 40;
+/// What they begin with, as a number whose lowest byte is the first.
+pub(crate) const KIND_AND_LABEL: u128 = {
+    let [a, b, c, d] = *LABEL;
+    (u32::from_le_bytes([a, b, c, d]) as u128) | (Kind::Request as u128) << 32
+};
 
 /// How tags are made; a key ring entry names it, the object does not.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -57,6 +62,10 @@ impl MasterKey {
     /// Takes the key. The caller's copy is the caller's to wipe.
     pub const fn new(key: [u8; 16]) -> Self {
         Self(key)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
     }
 }
 
@@ -161,6 +170,11 @@ impl SenderKey {
         };
         let tag = self.tag(&report_text(view.as_bytes()));
         put_tag(view.mac().is_some(), object, tag)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn request_tag(&self, context: &RequestContext, object: &[u8]) -> [u8; MAC_LEN] {
+        self.tag(&request_text(context, object))
     }
 
     #[inline]
@@ -305,7 +319,7 @@ fn report_text(object: &[u8]) -> Text<{ REPORT_PREFIX_LEN + MAX_REPORT_LEN }> {
 /// Whether two tags are equal, in a time that does not depend on where they differ. They are folded
 /// into one word first: `subtle` hides each step from the optimiser, which is dear byte by byte.
 #[inline]
-fn same(one: &[u8; MAC_LEN], other: &[u8; MAC_LEN]) -> bool {
+pub(crate) fn same(one: &[u8; MAC_LEN], other: &[u8; MAC_LEN]) -> bool {
     let difference = u128::from_ne_bytes(*one) ^ u128::from_ne_bytes(*other);
     let folded = difference as u64 | (difference >> 64) as u64;
     folded.ct_eq(&0).into()

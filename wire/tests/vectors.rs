@@ -97,6 +97,36 @@ fn requests_decode_and_encode() {
     }
 }
 
+/// All of them at once, and each as the only one that is wrong.
+#[test]
+fn requests_are_verified_side_by_side() {
+    let Some(mut verifier) = Verifier::new() else {
+        return;
+    };
+    let masters = [verifier.expand(&master())];
+    let signed: Vec<_> = requests()
+        .into_iter()
+        .map(|(name, _)| vector(name))
+        .filter(|vector| algorithm(vector) == MacAlgorithm::AesCmac)
+        .filter(|vector| parse(&hex(&vector["data"])).key_id().has_mac())
+        .map(|vector| (request_key(&vector).0, hex(&vector["data"])))
+        .collect();
+    assert!(signed.len() > 1);
+    for wrong in [None, Some(0), Some(signed.len() - 1)] {
+        for (at, (context, data)) in signed.iter().enumerate() {
+            let mut data = data.clone();
+            if wrong == Some(at) {
+                data[30] ^= 1;
+            }
+            let sender = masked_source(context.source, 128);
+            assert!(verifier.add(0, cluster(), sender, context, &data));
+        }
+        let all = (1 << signed.len()) - 1;
+        let expected = wrong.map_or(all, |at| all & !(1 << at));
+        assert_eq!(verifier.finish(&masters), expected);
+    }
+}
+
 #[test]
 fn reports_decode_and_encode() {
     for (name, value) in reports() {
