@@ -514,7 +514,7 @@ impl Path<'_> {
     }
 
     /// What a parsed packet is for. `hash` is its flow's where that is known.
-    #[inline]
+    #[inline(always)]
     fn classified(
         &mut self,
         item: &mut Item,
@@ -576,7 +576,7 @@ impl Path<'_> {
     }
 
     /// Takes a packet its way.
-    #[inline]
+    #[inline(always)]
     fn take<B: PacketBuf>(&mut self, packet: &mut B, item: &mut Item) -> Verdict {
         match item.target {
             Target::Service(_) | Target::Generic | Target::UnknownClass => {
