@@ -1,5 +1,6 @@
 //! What the stages of the packet path share: the forwarding state of one burst, and a worker's own state.
 
+use afr_wire::Verifier;
 use arrayvec::ArrayVec;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -151,6 +152,8 @@ pub struct Own {
     pub loads: LoadOverlay,
     /// Keys of senders, derived.
     pub keys: SenderKeys,
+    /// Checks MACs under keys that are not kept, where the processor can; taken out while it does.
+    pub verifier: Option<Box<Verifier>>,
     /// Rate control of new dispatches.
     pub admit: Admit,
     /// Rate control of originated errors.
@@ -186,6 +189,8 @@ pub struct Path<'a> {
     pub now: Now,
     /// The configuration as the fast path compares it.
     pub(crate) plan: &'a Plan,
+    /// What the last destination was found to be.
+    pub(crate) target: Option<(u128, Target)>,
     /// What is known already of the MAC of the packet in work.
     pub(crate) mac: MacCheck,
     /// The worker's own.

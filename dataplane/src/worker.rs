@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use afr_wire::Verifier;
 use crossbeam_queue::ArrayQueue;
 
 use crate::aft::Aft;
@@ -115,6 +116,7 @@ impl<P: PacketPool> Worker<P> {
             residency: Overlay::new(limits.overlay_signatures as usize),
             loads: LoadOverlay::new(slots),
             keys: SenderKeys::new(limits.sender_keys),
+            verifier: Verifier::new().map(Box::new),
             admit: Admit::new(&config.admit, limits.classes, seeds[1]),
             errors: ErrorBudget::new(config.admit.errors_per_s),
             handovers: ErrorBudget::new(config.admit.errors_per_s),
@@ -125,6 +127,7 @@ impl<P: PacketPool> Worker<P> {
             pushed: 0,
             timeouts: Timeouts::new(&config.flows, &config.dispatch),
         };
+        let plan = Plan::new(&config, own.verifier.as_deref());
         Self {
             reader,
             shared,
@@ -136,7 +139,7 @@ impl<P: PacketPool> Worker<P> {
                 ..Seen::default()
             },
             scan: None,
-            plan: Plan::new(&config),
+            plan,
             fast: true,
             items: Box::new([Item::NOTHING; BURST]),
             quick: Box::new([Quick::NOTHING; BURST]),
@@ -182,7 +185,7 @@ impl<P: PacketPool> Worker<P> {
             own.counters.set(Figure::Epoch, self.reader.epoch());
             if aft.config.revision != self.seen.revision {
                 self.seen.revision = aft.config.revision;
-                self.plan = Plan::new(&aft.config);
+                self.plan = Plan::new(&aft.config, own.verifier.as_deref());
                 own.timeouts = Timeouts::new(&aft.config.flows, &aft.config.dispatch);
                 own.admit.configure(&aft.config.admit);
                 own.errors.configure(aft.config.admit.errors_per_s);
@@ -244,6 +247,7 @@ impl<P: PacketPool> Worker<P> {
             now,
             plan: &self.plan,
             mac: MacCheck::Unknown,
+            target: None,
             own: &mut self.own,
         };
         let ingress = path.plan.port(port);
@@ -251,10 +255,8 @@ impl<P: PacketPool> Worker<P> {
         for (packet, quick) in packets.iter().zip(&mut *quick) {
             quick.kind = Kind::Whole;
             if self.fast && packet.is_contiguous() {
-                let own = &*path.own;
-                let frame = packet.data();
                 path.plan
-                    .recognise(ingress, frame, &own.flows, &own.fingerprint, quick);
+                    .recognise(ingress, packet.data(), &path.own.flows, quick);
             }
         }
         for quick in quick.iter_mut().take(packets.len()) {

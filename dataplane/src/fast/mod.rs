@@ -10,10 +10,11 @@
 mod plan;
 mod shape;
 mod ahead;
+mod macs;
 mod request;
 mod reply;
 
-pub(crate) use ahead::MacCheck;
+pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
 pub(crate) use shape::{Kind, Quick};
 

@@ -1,13 +1,16 @@
 //! What the fast path needs of the configuration, in the form in which it is compared with packets.
 
+use afr_wire::{ExpandedMaster, KeyId, MacAlgorithm, Verifier, masked_source};
 use arrayvec::ArrayVec;
 
-use crate::config::{BoundaryAction, Config, PortRole};
+use crate::config::{BoundaryAction, Config, Key, PortRole};
 use crate::counters::MAX_PORTS;
 use crate::id::PortIx;
 
 /// Service prefixes, and exact service addresses, that are compared in line; packets to further ones take the whole path.
 const SERVICES: usize = 4;
+/// Keys whose masters are laid out for the verifier; senders under further ones have theirs derived and kept.
+const KEYS: usize = 8;
 /// Equals no Ethernet address, which has 48 bits.
 const NO_MAC: u64 = u64::MAX;
 
@@ -23,12 +26,25 @@ pub(crate) struct PlanPort {
     pub(super) inside: bool,
 }
 
+/// A key whose master is laid out for the verifier.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlanKey {
+    id: KeyId,
+    not_before_s: u64,
+    not_after_s: u64,
+    /// What of a source the sender's key depends on, as a mask over its bytes.
+    pub(super) mask: u128,
+}
+
 /// The configuration as the fast path compares it.
 #[derive(Debug)]
 pub(crate) struct Plan {
     ports: [PlanPort; MAX_PORTS],
     services: ArrayVec<[u8; 12], SERVICES>,
     exact_services: ArrayVec<[u8; 16], SERVICES>,
+    keys: ArrayVec<PlanKey, KEYS>,
+    /// Their masters, at the same places.
+    pub(super) masters: ArrayVec<ExpandedMaster, KEYS>,
     /// The AFR's first SID.
     pub(super) sid: [u8; 16],
     /// Option type of the metadata.
@@ -36,9 +52,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for `config`. Does not allocate.
+    /// The plan for `config`, whose MACs `verifier` checks, if there is one. Does not allocate.
     #[must_use]
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, verifier: Option<&Verifier>) -> Self {
         let mut ports = [PlanPort {
             mac: NO_MAC,
             trusts_requests: false,
@@ -64,9 +80,32 @@ impl Plan {
                 let _ = services.try_push(*prefix);
             }
         }
+        let mut keys = ArrayVec::new();
+        let mut masters = ArrayVec::new();
+        if let Some(verifier) = verifier {
+            // Of two with one identifier the first counts.
+            let fits = |key: &&Key| {
+                key.algorithm == MacAlgorithm::AesCmac
+                    && key.id != KeyId::NONE
+                    && config
+                        .key(key.id)
+                        .is_some_and(|first| std::ptr::eq(first, *key))
+            };
+            for key in config.keys.iter().filter(fits).take(KEYS) {
+                keys.push(PlanKey {
+                    id: key.id,
+                    not_before_s: key.not_before_s,
+                    not_after_s: key.not_after_s,
+                    mask: u128::from_ne_bytes(masked_source([0xFF; 16], key.source_prefix_len)),
+                });
+                masters.push(verifier.expand(&key.master));
+            }
+        }
         Self {
             ports,
             services,
+            keys,
+            masters,
             exact_services: config
                 .classes
                 .iter()
@@ -86,6 +125,16 @@ impl Plan {
     #[inline(always)]
     pub(crate) fn port(&self, port: PortIx) -> &PlanPort {
         &self.ports[usize::from(port.0) % MAX_PORTS]
+    }
+
+    /// The key called `id`, if it is laid out and in force at `now_s`, and the place of its master.
+    #[inline(always)]
+    pub(super) fn key(&self, id: KeyId, now_s: u64) -> Option<(u8, &PlanKey)> {
+        let mut keys = self.keys.iter().zip(0..);
+        let (key, at) = keys.find(|(key, _)| key.id == id)?;
+        (key.not_before_s..key.not_after_s)
+            .contains(&now_s)
+            .then_some((at, key))
     }
 
     /// Whether the address is one of a service, of those compared in line.

@@ -80,14 +80,13 @@ impl Path<'_> {
         if changed {
             // Whatever it asks for, the flow stays: only what is malformed is dropped, and that is not for here.
             let object = object(buf.data(), usize::from(quick.object_len));
-            if Object::parse(object, Place::InBand).is_err() {
-                return None;
-            }
             let origin = quick.origin(buf.data());
             self.mac = MacCheck::Right;
-            let kept = self.changed(&origin, flow, object);
+            let kept = self.changed(&origin, flow, quick.print, object);
             self.mac = MacCheck::Unknown;
-            debug_assert!(kept.is_ok(), "the object was parsed above");
+            if kept.is_err() {
+                return None;
+            }
         }
         match kind {
             PathKind::Encap => {
@@ -112,6 +111,19 @@ impl Path<'_> {
         Some(port)
     }
 
+    /// What `destination` is. Most packets of a burst have the same.
+    #[inline(always)]
+    fn target_of(&mut self, destination: u128) -> Target {
+        match self.target {
+            Some((of, target)) if of == destination => target,
+            _ => {
+                let target = Target::of(self.config, destination);
+                self.target = Some((destination, target));
+                target
+            }
+        }
+    }
+
     /// Whether the packet is one to be dropped for its MAC, and nothing else: a well-formed request that is not its sender's,
     /// on a packet that would open a flow.
     #[inline(always)]
@@ -129,8 +141,8 @@ impl Path<'_> {
             && source >> 120 != 0xFF
             && source > 1
             && !is_link_local(source)
-            && Target::of(self.config, destination) != Target::UnknownClass
             && !quick.new_task
+            && self.target_of(destination) != Target::UnknownClass
             && !self
                 .own
                 .flows

@@ -2,12 +2,11 @@
 
 use afr_wire::{EXID, RequestContext, VERSION};
 
-use super::ahead::MacCheck;
+use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
 use crate::flow::{FlowRef, FlowTable};
 use crate::packet::bytes::{address, array, be16};
 use crate::packet::parse::{self, Carrier, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
-use crate::path::Fingerprint;
 use crate::request::verify::Origin;
 
 /// Where the IPv6 header's successor begins in an untagged frame.
@@ -52,7 +51,7 @@ pub(crate) struct Quick {
     pub(super) flow: Option<FlowRef>,
     /// The flow's hash.
     pub(crate) hash: u64,
-    /// Keyed fingerprint of the object.
+    /// Keyed fingerprint of the object, if the packet may be of a flow.
     pub(super) print: u64,
     /// Whether it is a datagram to be dispatched anew.
     pub(crate) new_task: bool,
@@ -155,7 +154,6 @@ impl Plan {
         port: &PlanPort,
         frame: &[u8],
         flows: &FlowTable,
-        fingerprint: &Fingerprint,
         quick: &mut Quick,
     ) {
         quick.kind = Kind::Whole;
@@ -210,9 +208,6 @@ impl Plan {
             );
             quick.hash = flows.hash_of(addresses, quick.ports, chain.protocol);
             flows.prefetch_bucket(quick.hash);
-            if chain.object_len != 0 {
-                quick.print = fingerprint.of(object(frame, chain.object_len));
-            }
         } else if port.inside
             && *destination == self.sid
             && let Some(chain) = self.chain(frame, head[20], REPORT)

@@ -103,7 +103,7 @@ impl Admit {
 
     /// Source prefixes that can be told apart at once.
     #[must_use]
-    pub const fn source_capacity(&self) -> usize {
+    pub fn source_capacity(&self) -> usize {
         self.sources.capacity()
     }
 }
@@ -150,7 +150,7 @@ impl ErrorBudget {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct TokenBucket {
     level: u64,
     refilled_us: u64,

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher as _};
 
+use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -23,13 +24,13 @@ pub(super) trait Stamped: Default {
     fn stamp(&self) -> u64;
 }
 
-pub(super) struct Assoc<K, V> {
+pub(super) struct Assoc<K: Copy, V: Copy> {
     /// A power of two of them.
-    sets: Box<[[(K, V); WAYS]]>,
+    sets: HugeSlice<[(K, V); WAYS]>,
     seed: SharedSeed,
 }
 
-impl<K: Copy + Default + Eq + Hash, V: Clone + Stamped> Assoc<K, V> {
+impl<K: Copy + Default + Eq + Hash, V: Copy + Stamped> Assoc<K, V> {
     /// A map of at least `entries` (at most [`MAX_ENTRIES`]) entries; all memory it will ever use.
     pub(super) fn new(entries: u32, seed: u64) -> Self {
         let sets = entries
@@ -38,21 +39,21 @@ impl<K: Copy + Default + Eq + Hash, V: Clone + Stamped> Assoc<K, V> {
             .next_power_of_two();
         let empty = std::array::from_fn(|_| (K::default(), V::default()));
         Self {
-            sets: vec![empty; sets as usize].into_boxed_slice(),
+            sets: HugeSlice::filled(sets as usize, empty),
             seed: SharedSeed::from_u64(seed),
         }
     }
 
-    pub(super) const fn capacity(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         self.sets.len() * WAYS
     }
 
     /// Brings nearer what [`Self::entry`] will read.
     #[inline]
     pub(super) fn prefetch(&self, key: &K) {
-        let [first, middle, .., last] = &self.sets[self.set_of(key)];
+        // Of two cache lines at the most.
+        let [first, .., last] = &self.sets[self.set_of(key)];
         prefetch_read(first);
-        prefetch_read(middle);
         prefetch_read(last);
     }
 
@@ -85,7 +86,7 @@ impl<K: Copy + Default + Eq + Hash, V: Clone + Stamped> Assoc<K, V> {
     }
 }
 
-impl<K, V> fmt::Debug for Assoc<K, V> {
+impl<K: Copy, V: Copy> fmt::Debug for Assoc<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Assoc")
             .field("sets", &self.sets.len())

@@ -6,7 +6,9 @@
 
 use super::boundary::Boundary;
 use super::dispatch::{opens, prompt_tokens};
-use super::verify::{Origin, Unbelieved, Usable, origin_of};
+use afr_wire::{Object, Place};
+
+use super::verify::{Origin, Usable, origin_of};
 use crate::config::{Class, OnDeath};
 use crate::death;
 use crate::flow::{FlowKey, FlowRef, FlowState, Pin};
@@ -94,8 +96,9 @@ impl Path<'_> {
         if let Some(found) = found {
             let bytes = found.of(buf.data());
             let (print, usable) = Fingerprint::read(self.own.flows.entry(flow).fingerprint);
-            if self.own.fingerprint.of(bytes) != print {
-                if let Err(reason) = self.changed(&origin_of(item), flow, found.of(buf.data())) {
+            let new = self.own.fingerprint.of(bytes);
+            if new != print {
+                if let Err(reason) = self.changed(&origin_of(item), flow, new, bytes) {
                     return Verdict::Drop(reason, None);
                 }
             } else if usable {
@@ -169,20 +172,20 @@ impl Path<'_> {
         &mut self,
         origin: &Origin,
         flow: FlowRef,
+        print: u64,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let print = self.own.fingerprint.of(bytes);
-        let verified = match self.verify(origin, bytes) {
-            Ok(usable) => Some(usable),
-            Err(Unbelieved::Refused(reason @ DropReason::MetadataMalformed)) => return Err(reason),
-            Err(_) => None,
+        let Ok(Object::Request(view)) = Object::parse(bytes, Place::InBand) else {
+            return Err(DropReason::MetadataMalformed);
         };
+        let verified = self.believe(origin, &view);
         let entry = self.own.flows.entry(flow);
         let (pin, class) = (entry.pin(), self.class(entry.class));
         // Work of another class than the flow's is not what its instance was chosen for.
-        let usable = verified
-            .zip(class)
-            .filter(|(usable, c)| c.id == usable.class);
+        let usable = match (&verified, class) {
+            (Ok(usable), Some(class)) if class.id == usable.class => Some((usable, class)),
+            _ => None,
+        };
         let entry = self.own.flows.entry_mut(flow);
         entry.fingerprint = Fingerprint::mark(print, usable.is_some());
         let Some((usable, class)) = usable else {
@@ -190,14 +193,14 @@ impl Path<'_> {
             return Ok(());
         };
         entry.note_metadata();
-        if self.may_charge(u128::from_be_bytes(origin.context.source), &usable)
+        if self.may_charge(u128::from_be_bytes(origin.context.source), usable)
             && let Pin::Instance(slot, incarnation) = pin
             && self.aft.incarnation(slot) == incarnation
         {
-            let tokens = self.uncached(slot, class, &usable);
+            let tokens = self.uncached(slot, class, usable);
             let change = self.shared.inflight.commit_direct(slot, tokens);
             self.charged(change);
-            self.learn_dispatch(slot, &usable);
+            self.learn_dispatch(slot, usable);
         }
         Ok(())
     }

@@ -7,6 +7,11 @@
 //! The window slides: charges are counted in ninths of it, the present one and the nine before, so that no window of
 //! that length holds more than the limit, wherever it begins.
 
+use std::hash::Hasher as _;
+
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+
 use super::assoc::{Assoc, Stamped};
 use crate::config;
 
@@ -20,6 +25,7 @@ const COUNTERS: usize = PARTS as usize + 1;
 #[derive(Debug)]
 pub struct ReplayGuard {
     sessions: Assoc<Session, Charges>,
+    seed: SharedSeed,
     limit: u32,
     part_s: u64,
 }
@@ -31,6 +37,7 @@ impl ReplayGuard {
     pub fn new(limits: &config::Limits, dispatch: &config::Dispatch, seed: u64) -> Self {
         let mut this = Self {
             sessions: Assoc::new(limits.sessions, seed),
+            seed: SharedSeed::from_u64(seed.rotate_left(29)),
             limit: 0,
             part_s: 1,
         };
@@ -47,10 +54,8 @@ impl ReplayGuard {
     /// Whether one more dispatch of `session` by `sender` is charged; if so it is counted. `now_s` may be of
     /// any clock, always the same.
     pub fn charge(&mut self, now_s: u64, sender: u128, session: u64) -> bool {
-        let charges = self.sessions.entry(Session {
-            sender: sender.to_ne_bytes(),
-            session,
-        });
+        let session = self.fingerprint(sender, session);
+        let charges = self.sessions.entry(session);
         charges.advance((now_s / self.part_s) as u32);
         let within = charges.total() < self.limit;
         if within {
@@ -62,27 +67,31 @@ impl ReplayGuard {
     /// Brings nearer what [`Self::charge`] will read.
     #[inline]
     pub fn prefetch(&self, sender: u128, session: u64) {
-        self.sessions.prefetch(&Session {
-            sender: sender.to_ne_bytes(),
-            session,
-        });
+        self.sessions.prefetch(&self.fingerprint(sender, session));
+    }
+
+    #[inline]
+    fn fingerprint(&self, sender: u128, session: u64) -> Session {
+        let mut hasher = FoldHasher::with_seed(0, &self.seed);
+        hasher.write_u128(sender);
+        hasher.write_u64(session);
+        // 0 is nobody's.
+        Session(hasher.finish().max(1))
     }
 
     /// Sessions that can be told apart at once.
     #[must_use]
-    pub const fn session_capacity(&self) -> usize {
+    pub fn session_capacity(&self) -> usize {
         self.sessions.capacity()
     }
 }
 
-/// Bytes instead of `u128`: without its alignment an entry has 48 bytes, not 64.
+/// A sender's session: a keyed fingerprint of both, so that a set of four is two cache lines. That two are taken for one is
+/// as unlikely as with what "verified before" rests on ([`crate::path::Fingerprint`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-struct Session {
-    sender: [u8; 16],
-    session: u64,
-}
+struct Session(u64);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Charges {
     /// The latest part counted in.
     part: u32,
@@ -90,7 +99,7 @@ struct Charges {
     counts: [u16; COUNTERS],
 }
 
-const _: () = assert!(size_of::<(Session, Charges)>() == 48);
+const _: () = assert!(size_of::<(Session, Charges)>() == 32);
 
 impl Charges {
     fn advance(&mut self, part: u32) {

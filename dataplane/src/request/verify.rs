@@ -62,15 +62,29 @@ impl Path<'_> {
     ///
     /// Why it is not to be acted on.
     pub(crate) fn verify(&mut self, origin: &Origin, bytes: &[u8]) -> Result<Usable, Unbelieved> {
-        let Ok(Object::Request(view)) = Object::parse(bytes, Place::InBand) else {
-            return Err(Refused(DropReason::MetadataMalformed));
-        };
-        self.authenticate(origin, &view)?;
+        match Object::parse(bytes, Place::InBand) {
+            Ok(Object::Request(view)) => self.believe(origin, &view),
+            _ => Err(Refused(DropReason::MetadataMalformed)),
+        }
+    }
+
+    /// The same for one that is well-formed.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not to be acted on; never that it is malformed.
+    #[inline]
+    pub(crate) fn believe(
+        &mut self,
+        origin: &Origin,
+        view: &RequestView<'_>,
+    ) -> Result<Usable, Unbelieved> {
+        self.authenticate(origin, view)?;
         let age_s = self.now.unix_s().abs_diff(u64::from(view.issued_at()));
         if age_s > u64::from(self.config.dispatch.request_skew_s) {
             return Err(Unusable(MetadataNote::Stale));
         }
-        let mut usable = read(self.config, &view)?;
+        let mut usable = read(self.config, view)?;
         if origin.peer.is_some() {
             // What was spilled to this cluster stays here: two that are full would send it to and fro.
             usable.flags.0 &= !RequestFlags::SPILL_OK.0;
@@ -79,6 +93,7 @@ impl Path<'_> {
     }
 
     /// Whether the request is its sender's, and the sender may say what it says.
+    #[inline]
     fn authenticate(&mut self, origin: &Origin, view: &RequestView<'_>) -> Result<(), Unbelieved> {
         if view.key_id() == KeyId::NONE {
             return if self.config.accept_unauthenticated {
@@ -164,6 +179,7 @@ pub(crate) fn valid_key(config: &Config, id: KeyId, now_s: u64) -> Result<&Key, 
 }
 
 /// Reads what the request asks for, once it is believed.
+#[inline]
 fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
     let Some(catalogue) = config.catalogue(view.catalogue()) else {
         return Err(Unusable(MetadataNote::UnknownCatalogue));

@@ -1,0 +1,183 @@
+//! The MACs of a burst, side by side, before the first packet goes its way.
+//!
+//! Nothing is decided here. What a MAC was found to be is handed to the stages with the packet ([`MacCheck`]). Where something is
+//! amiss with a request or its key, its MAC stays unknown, and [`crate::request::verify`] says what.
+//!
+//! On processors with AES instructions the senders' keys are derived anew with each MAC ([`Verifier`]): a flood of
+//! made-up senders displaces nothing. Otherwise, and for keys of another kind, derived keys are kept.
+
+use afr_wire::{
+    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Verifier, verify_requests,
+};
+use arrayvec::ArrayVec;
+
+use super::shape::{Kind, Quick, object};
+use crate::packet::PacketBuf;
+use crate::packet::bytes::{array, be16};
+use crate::packet::parse::ETHERNET_LEN;
+use crate::path::{BURST, Fingerprint, Path};
+use crate::request::verify::{KeyPlace, request_name, valid_key};
+
+/// What is known of the MAC of a packet's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum MacCheck {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// It is right, under the key that is in force.
+    Right,
+    /// It is wrong.
+    Wrong,
+}
+
+impl MacCheck {
+    const fn of(right: bool) -> Self {
+        if right { Self::Right } else { Self::Wrong }
+    }
+}
+
+/// Packets of a burst, by their place in it.
+type Places = ArrayVec<u8, BURST>;
+
+impl Path<'_> {
+    /// Computes the MACs of those of the burst that will be verified.
+    #[inline(always)]
+    pub(crate) fn check_macs<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick]) {
+        let mut wanted = Places::new();
+        for (at, (packet, quick)) in packets.iter().zip(quick.iter_mut()).enumerate() {
+            if self.needs_mac(packet.data(), quick) {
+                let _ = wanted.try_push(at as u8);
+            }
+        }
+        if !wanted.is_empty() {
+            self.check_wanted(packets, quick, &wanted);
+        }
+    }
+
+    /// Whether the packet's request will be verified: it opens a flow, or is not the flow's last one. Where there may be a flow,
+    /// takes the fingerprint of the request, for it is needed again.
+    #[inline(always)]
+    fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
+        if quick.kind != Kind::Request || quick.object_len == 0 {
+            return false;
+        }
+        let Some(flow) = quick.flow else {
+            return true;
+        };
+        quick.print = self
+            .own
+            .fingerprint
+            .of(object(frame, usize::from(quick.object_len)));
+        let entry = self.own.flows.entry(flow);
+        let addresses = array(frame, ETHERNET_LEN + 8);
+        !entry.is_of(&addresses, quick.ports, quick.protocol)
+            || Fingerprint::read(entry.fingerprint).0 != quick.print
+    }
+
+    #[inline(never)]
+    fn check_wanted<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick], wanted: &Places) {
+        let mut others = Places::new();
+        if let Some(mut verifier) = self.own.verifier.take() {
+            let mut taken = ArrayVec::<u8, MAX_LANES>::new();
+            for at in wanted {
+                let (frame, quick_one) =
+                    (packets[usize::from(*at)].data(), &quick[usize::from(*at)]);
+                if !self.add(&mut verifier, frame, quick_one) {
+                    let _ = others.try_push(*at);
+                    continue;
+                }
+                taken.push(*at);
+                if verifier.is_full() {
+                    self.finish(&mut verifier, quick, &mut taken);
+                }
+            }
+            if !taken.is_empty() {
+                self.finish(&mut verifier, quick, &mut taken);
+            }
+            self.own.verifier = Some(verifier);
+        } else {
+            others.clone_from(wanted);
+        }
+        if !others.is_empty() {
+            self.check_kept(packets, quick, &others);
+        }
+        for at in wanted {
+            let at = usize::from(*at);
+            if quick[at].mac == MacCheck::Right {
+                self.foresee(packets[at].data(), &quick[at]);
+            }
+        }
+    }
+
+    /// Gives the packet's request to the verifier, if its key is one of those laid out for it.
+    #[inline(always)]
+    fn add(&self, verifier: &mut Verifier, frame: &[u8], quick: &Quick) -> bool {
+        let object = object(frame, usize::from(quick.object_len));
+        let Some(head) = object.first_chunk::<8>() else {
+            return false;
+        };
+        let Some((at, key)) = self.plan.key(KeyId(be16(head, 4)), self.now.unix_s()) else {
+            return false;
+        };
+        let context = quick.origin(frame).context;
+        let sender = u128::from_ne_bytes(context.source) & key.mask;
+        let sender = sender.to_ne_bytes();
+        verifier.add(at, self.config.cluster, sender, &context, object)
+    }
+
+    /// Has the verifier say which of the `taken` are their senders'.
+    #[inline(always)]
+    fn finish(
+        &self,
+        verifier: &mut Verifier,
+        quick: &mut [Quick],
+        taken: &mut ArrayVec<u8, MAX_LANES>,
+    ) {
+        let right = verifier.finish(&self.plan.masters);
+        for (bit, at) in taken.drain(..).enumerate() {
+            quick[usize::from(at)].mac = MacCheck::of(right >> bit & 1 != 0);
+        }
+    }
+
+    /// The same under keys that are kept.
+    #[inline(never)]
+    fn check_kept<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick], wanted: &Places) {
+        let mut keyed = ArrayVec::<(usize, KeyPlace), BURST>::new();
+        for at in wanted {
+            let at = usize::from(*at);
+            let (frame, quick) = (packets[at].data(), &quick[at]);
+            let object = object(frame, usize::from(quick.object_len));
+            if object.len() < REQUEST_FIXED_LEN + MAC_LEN {
+                continue;
+            }
+            let id = KeyId(be16(object, 4));
+            if id == KeyId::NONE {
+                continue;
+            }
+            let Ok(key) = valid_key(self.config, id, self.now.unix_s()) else {
+                continue;
+            };
+            let name = request_name(self.config, key, &quick.origin(frame));
+            let place = self.own.keys.place(self.config, key, name);
+            let _ = keyed.try_push((at, place));
+        }
+        for group in keyed.chunks(MAX_CHECKS) {
+            let mut checks = ArrayVec::<_, MAX_CHECKS>::new();
+            for (at, place) in group {
+                // A key derived for a later packet may have taken this one's place.
+                if let Some(key) = self.own.keys.at(place) {
+                    let (frame, quick) = (packets[*at].data(), &quick[*at]);
+                    let object = object(frame, usize::from(quick.object_len));
+                    checks.push((key, quick.origin(frame).context, object));
+                }
+            }
+            let right = verify_requests(&checks);
+            let checked = group
+                .iter()
+                .filter(|(_, place)| self.own.keys.at(place).is_some());
+            for (bit, (at, _)) in checked.enumerate() {
+                quick[*at].mac = MacCheck::of(right >> bit & 1 != 0);
+            }
+        }
+    }
+}
