@@ -1,6 +1,6 @@
 //! Which keys a reload may not change.
 
-use super::Loaded;
+use super::{Loaded, Process};
 
 /// The keys that differ between the running configuration and `next` and take a restart, for the message that refuses the
 /// reload; none: `next` can be put in force.
@@ -14,8 +14,9 @@ pub fn needs_restart(running: &Loaded, next: &Loaded) -> Vec<&'static str> {
             .map(|p| (p.name.clone(), p.role, p.mtu, p.vlan))
             .collect()
     };
+    let mbufs = |process: &Process| (process.mbufs_per_socket(), process.mbufs.bytes);
     let checks = [
-        ("[eal]", was.eal != is.eal || was.mbufs != is.mbufs),
+        ("[eal]", was.eal != is.eal || mbufs(was) != mbufs(is)),
         ("[workers]", was.workers != is.workers),
         (
             "[[port]]",
