@@ -52,6 +52,25 @@ struct Line {
 ///
 /// [`TraceError`] for the first line that is wrong.
 pub fn read(input: impl BufRead, seed: u64) -> Result<Vec<TraceRequest>, TraceError> {
+    let mut rng = SplitMix64::new(seed);
+    read_with(input, || rng.next_f64())
+}
+
+/// Reads a whole trace with its timestamps as they are, bursts that never were included: for comparison with figures that
+/// others took so.
+///
+/// # Errors
+///
+/// [`TraceError`] for the first line that is wrong.
+pub fn read_as_is(input: impl BufRead) -> Result<Vec<TraceRequest>, TraceError> {
+    read_with(input, || 0.0)
+}
+
+/// `place` says where in its quantum a request goes, from 0 to 1.
+fn read_with(
+    input: impl BufRead,
+    mut place: impl FnMut() -> f64,
+) -> Result<Vec<TraceRequest>, TraceError> {
     let mut lines = Vec::new();
     for (line, text) in (1..).zip(input.lines()) {
         let text = text?;
@@ -73,7 +92,6 @@ pub fn read(input: impl BufRead, seed: u64) -> Result<Vec<TraceRequest>, TraceEr
     }
     lines.sort_by_key(|request| request.timestamp);
 
-    let mut rng = SplitMix64::new(seed);
     let mut requests = Vec::with_capacity(lines.len());
     let mut rest = lines.as_slice();
     while let Some(first) = rest.first() {
@@ -83,7 +101,7 @@ pub fn read(input: impl BufRead, seed: u64) -> Result<Vec<TraceRequest>, TraceEr
             .first()
             .map_or(QUANTUM_MS, |next| next.timestamp - first.timestamp);
         let span_ms = gap_ms.min(QUANTUM_MS) as f64;
-        let mut jitter: Vec<f64> = together.iter().map(|_| rng.next_f64() * span_ms).collect();
+        let mut jitter: Vec<f64> = together.iter().map(|_| place() * span_ms).collect();
         jitter.sort_by(f64::total_cmp);
         for (line, jitter_ms) in together.iter().zip(jitter) {
             requests.push(TraceRequest {
@@ -132,6 +150,9 @@ mod tests {
         assert_eq!(requests[1].output_tokens, 1, "nobody asks for nothing");
         assert_eq!(requests, read(SAMPLE.as_bytes(), 1).unwrap());
         assert_ne!(requests, read(SAMPLE.as_bytes(), 2).unwrap());
+        let as_is = read_as_is(SAMPLE.as_bytes()).unwrap();
+        let arrivals: Vec<f64> = as_is.iter().map(|request| request.arrival_ms).collect();
+        assert_eq!(arrivals, [0.0, 0.0, 3_000.0, 90_000.0]);
     }
 
     #[test]
