@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic bench bench-tables bench-steering stages stages-accept lint fmt clean install-deps
+.PHONY: help demo test test-nic bench bench-tables bench-steering replay stages stages-accept lint fmt clean install-deps
 ARGS ?=
 
 help: ## this list
@@ -35,6 +35,11 @@ bench-tables: install-deps ## flow tables side by side: ours, hashbrown, DPDK's 
 bench-steering: install-deps ## cycles a packet that one worker hands to another (ARGS=--json, --help, ...)
 	@cargo build --release -p afr-perf --features dpdk-benches --bin afr-steering
 	@target/release/afr-steering $(ARGS)
+
+replay: install-deps ## dispatch against other routers in virtual time (TRACE=file.jsonl SPEEDUP=4,6 INSTANCES=8, QUICK=1, ARGS=--help)
+	@cargo build --profile replay --manifest-path perf/replay/cluster/Cargo.toml --target-dir target
+	@target/replay/afr-replay $(if $(TRACE),--trace $(TRACE)) $(if $(SPEEDUP),--speedup $(SPEEDUP)) \
+		$(if $(INSTANCES),--instances $(INSTANCES)) $(if $(QUICK),--seeds 1 --take 2000) $(ARGS)
 
 stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
 	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)
