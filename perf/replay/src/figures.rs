@@ -124,7 +124,8 @@ fn imbalance(served: &[Served], instances: usize) -> f64 {
     for request in served {
         let window = (request.arrival_ms / WINDOW_MS) as u64;
         let tokens = windows.entry(window).or_insert_with(|| vec![0; instances]);
-        tokens[request.instance] += u64::from(request.input_tokens - request.reused_tokens);
+        tokens[request.instance] +=
+            u64::from(request.input_tokens.saturating_sub(request.reused_tokens));
     }
     let most: u64 = windows
         .values()

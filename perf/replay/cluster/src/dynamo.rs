@@ -1,6 +1,5 @@
 //! Dynamo's own routers, composed by Dynamo: nothing of them is ours but the workload.
 
-use afr_replay::figures::Served;
 use afr_replay::workload::Workload;
 use anyhow::Result;
 use dynamo_mocker::common::protocols::MockerConfig;
@@ -10,7 +9,7 @@ use dynamo_mocker::replay::{
 };
 use serde_json::json;
 
-use crate::simulate::{BLOCK_TOKENS, ClusterSize, capture, served, trace};
+use crate::simulate::{BLOCK_TOKENS, ClusterSize, Outcome, capture, readmissions, served, trace};
 
 /// Runs a workload under one of Dynamo's routers with its defaults; KV events reach it `lag_ms` late.
 pub(crate) fn run(
@@ -18,7 +17,7 @@ pub(crate) fn run(
     size: ClusterSize,
     mode: ReplayRouterMode,
     lag_ms: f64,
-) -> Result<Vec<Served>> {
+) -> Result<Outcome> {
     let config = MockerConfig::from_value(json!({
         "engine": {"num_gpu_blocks": size.kv_blocks, "block_size": BLOCK_TOKENS},
     }))?;
@@ -36,5 +35,5 @@ pub(crate) fn run(
             SlaThresholds::default(),
         )
     })??;
-    served(&report)
+    Ok((served(&report)?, vec![readmissions(&report)]))
 }

@@ -141,10 +141,10 @@ fn run(name: &str, workload: &Workload, args: &Args, seed: u64) -> Result<Run> {
     Ok(run)
 }
 
-/// What the cluster serves a second of this workload, all of which is there at once, under the oracle.
+/// What the cluster serves a second of this workload, all of which is there at once, under the oracle that saves most.
 fn capacity(workload: &Workload, args: &Args) -> Result<f64> {
     let flood = workload.sped_up(FLOOD);
-    let (served, _) = policies::run("oracle", &flood, args, 1)?;
+    let (served, _) = policies::run("oracle:4", &flood, args, 1)?;
     let ends = served
         .iter()
         .map(|served| served.arrival_ms + served.ttft_ms);

@@ -2,7 +2,6 @@
 
 use afr_perf::engine::cost::prefill_rate_tokens_s;
 use afr_replay::afr::Afrs;
-use afr_replay::figures::Served;
 use afr_replay::peers::llmd::{EndpointPicker, SCRAPE_US};
 use afr_replay::peers::oracle::Oracle;
 use afr_replay::peers::preble::Preble;
@@ -10,10 +9,11 @@ use afr_replay::peers::sglang::CacheAware;
 use afr_replay::peers::simple::{LeastRequests, Maglev, Random, RoundRobin, TwoChoices};
 use afr_replay::router::Router;
 use afr_replay::workload::Workload;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use dynamo_mocker::replay::ReplayRouterMode;
 
 use crate::args::Args;
+use crate::simulate::Outcome;
 use crate::{dynamo, simulate};
 
 /// All there are, in the order of the table.
@@ -36,8 +36,6 @@ pub(crate) const ALL: [&str; 13] = [
 /// Tokens in an engine's batch at the most.
 const BATCH_TOKENS: u32 = 8_192;
 
-type Outcome = (Vec<Served>, Vec<(&'static str, f64)>);
-
 /// Runs a workload under the router of this name.
 pub(crate) fn run(name: &str, workload: &Workload, args: &Args, seed: u64) -> Result<Outcome> {
     let (size, lag_ms) = (args.cluster(), args.kv_event_lag_ms);
@@ -56,7 +54,7 @@ pub(crate) fn run(name: &str, workload: &Workload, args: &Args, seed: u64) -> Re
         "sglang" => Box::new(CacheAware::new(count, seed)),
         "llm-d" => Box::new(EndpointPicker::new(count, SCRAPE_US, seed)),
         "preble" => Box::new(Preble::new(count, seed)),
-        "oracle" => Box::new(Oracle::new(count, seed)),
+        "oracle" => Box::new(Oracle::new(count, 0.0, seed)),
         "afr" => afr("ttft")?,
         "afr-weighted" => afr("weighted")?,
         "dynamo-rr" | "dynamo-kv" => {
@@ -64,7 +62,12 @@ pub(crate) fn run(name: &str, workload: &Workload, args: &Args, seed: u64) -> Re
                 "dynamo-kv" => ReplayRouterMode::KvRouter,
                 _ => ReplayRouterMode::RoundRobin,
             };
-            return Ok((dynamo::run(workload, size, mode, lag_ms)?, Vec::new()));
+            return dynamo::run(workload, size, mode, lag_ms);
+        }
+        _ if name.starts_with("oracle:") => {
+            let thrift = name.trim_start_matches("oracle:").parse();
+            let thrift = thrift.context("\"oracle:NUMBER\" wanted")?;
+            Box::new(Oracle::new(count, thrift, seed))
         }
         _ => bail!("no router is called {name:?}; there are {}", ALL.join(", ")),
     };

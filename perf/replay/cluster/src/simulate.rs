@@ -31,6 +31,9 @@ pub(crate) const BLOCK_TOKENS: usize = 512;
 /// How often engines are looked at: more often than the shortest step of an engine (5.74 ms), so that none is missed.
 const LOOK_MS: f64 = 5.0;
 
+/// What was served, and what was counted, by name.
+pub(crate) type Outcome = (Vec<Served>, Vec<(&'static str, f64)>);
+
 /// A cluster of equal engines.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ClusterSize {
@@ -356,12 +359,12 @@ pub(crate) fn trace(workload: &Workload, sessions_are_real: bool) -> Trace {
     }
 }
 
-/// Runs a workload under a router. What was served, and what the router counted.
+/// Runs a workload under a router.
 pub(crate) fn run(
     workload: &Workload,
     size: ClusterSize,
     router: Box<dyn Router>,
-) -> Result<(Vec<Served>, Vec<(&'static str, f64)>)> {
+) -> Result<Outcome> {
     let shared = Rc::new(RefCell::new(Cluster {
         router,
         jobs: workload.jobs.clone().into(),
@@ -404,8 +407,18 @@ pub(crate) fn run(
         .with_runtime_input(ReplayRuntimeInput::Workload(driver))
         .with_telemetry_observer(LOOK_MS, Box::new(Telemetry(sampled)))?
         .run()?;
-    let counts = shared.borrow().router.counts();
+    let mut counts = shared.borrow().router.counts();
+    counts.push(readmissions(&report));
     Ok((served(&report)?, counts))
+}
+
+/// How often an engine had to take a running request up again, having thrown it out for want of room.
+pub(crate) fn readmissions(report: &ReplayReport) -> (&'static str, f64) {
+    let each = report
+        .per_request
+        .iter()
+        .map(|record| record.readmission_count);
+    ("readmissions", each.sum::<usize>() as f64)
 }
 
 pub(crate) fn capture() -> ReplayCaptureOptions {
@@ -425,11 +438,16 @@ pub(crate) fn served(report: &ReplayReport) -> Result<Vec<Served>> {
     completed
         .map(|record| {
             let instance = record.decode_worker_idx.or(record.prefill_worker_idx);
+            // One that is taken up again finds its own blocks: that is nothing saved.
+            let first = record.admission_history.first();
+            let reused = first.map_or(record.reused_input_tokens, |first| {
+                first.reused_input_tokens
+            });
             Ok(Served {
                 arrival_ms: record.arrival_time_ms,
                 ttft_ms: record.ttft_ms.context("a request without first token")?,
                 input_tokens: record.input_length as u32,
-                reused_tokens: record.reused_input_tokens as u32,
+                reused_tokens: reused.min(record.input_length) as u32,
                 instance: instance.context("a request without instance")?,
             })
         })

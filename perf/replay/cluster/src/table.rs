@@ -10,7 +10,7 @@ pub(crate) fn table(runs: &Runs) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "\n{}: {:.2} requests/s, load {:.2}, {} instances\n{:<15} {:>17} {:>7} {:>8} {:>8} {:>7} {:>9} {:>7}",
+        "\n{}: {:.2} requests/s, load {:.2}, {} instances\n{:<15} {:>17} {:>7} {:>8} {:>8} {:>7} {:>9} {:>10} {:>7}",
         runs.workload,
         runs.rate_per_s,
         runs.load,
@@ -22,6 +22,7 @@ pub(crate) fn table(runs: &Runs) -> String {
         "p99",
         "saved %",
         "imbalance",
+        "thrown out",
         "wall s",
     );
     let mut names: Vec<&str> = Vec::new();
@@ -38,12 +39,13 @@ pub(crate) fn table(runs: &Runs) -> String {
         let (mean, half) = of(&|run| run.ttft_ms.mean);
         let _ = write!(
             text,
-            "{name:<15} {mean:>9.1} ±{half:>6.1} {:>7.0} {:>8.0} {:>8.0} {:>7.2} {:>9.3} {:>7.1}",
+            "{name:<15} {mean:>9.1} ±{half:>6.1} {:>7.0} {:>8.0} {:>8.0} {:>7.2} {:>9.3} {:>10.0} {:>7.1}",
             of(&|run| run.ttft_ms.p50).0,
             of(&|run| run.ttft_ms.p90).0,
             of(&|run| run.ttft_ms.p99).0,
             100.0 * of(&|run| run.prefill_saved).0,
             of(&|run| run.imbalance).0,
+            of(&|run| run.counts.get("readmissions").copied().unwrap_or_default()).0,
             of(&|run| run.wall_s).0,
         );
         let rejected = of(&|run| run.rejected as f64).0;

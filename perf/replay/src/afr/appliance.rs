@@ -68,13 +68,13 @@ impl Appliance {
         };
         // The generation with the instances, on every worker, before the first packet.
         for step in (0..SETTLING).rev() {
-            appliance.step(before(begin, step));
+            let _: bool = appliance.step(before(begin, step));
         }
         appliance
     }
 
-    /// What the control core does when its thread wakes, and workers between two bursts.
-    pub(super) fn step(&mut self, now: Now) {
+    /// What the control core does when its thread wakes, and workers between two bursts. Whether there was nothing to do.
+    pub(super) fn step(&mut self, now: Now) -> bool {
         let step = self.core.step(now);
         for worker in &mut self.workers {
             if step.publish != Publish::Idle {
@@ -83,6 +83,7 @@ impl Appliance {
             worker.maintain(now, &mut self.exit, &mut self.pool);
         }
         self.exit.0 = None;
+        step.publish == Publish::Idle && step.taken == 0
     }
 
     /// A worker receives a frame. Where it sends it: the instance whose SID is the outer destination, if it is one.

@@ -44,6 +44,8 @@ const BEGIN_US: u64 = 100_000_000;
 const BEGIN_UNIX_MS: u64 = 1_793_318_400_000;
 /// How often control cores wake and workers look after their flows.
 const STEP_US: Micros = 1_000;
+/// The same where nothing has happened since: as often as tokens in flight are sampled, which nothing changes meanwhile.
+const IDLE_STEPS_US: Micros = 8_000;
 
 /// A frame under way to an AFR.
 struct Coming {
@@ -136,10 +138,12 @@ impl Afrs {
                 return;
             };
             if at == self.next_step {
+                let mut is_idle = true;
                 for afr in &mut self.afrs {
-                    afr.step(clock(at));
+                    is_idle &= afr.step(clock(at));
                 }
-                self.next_step += STEP_US;
+                is_idle &= self.options.publish_us <= STEP_US;
+                self.next_step += if is_idle { IDLE_STEPS_US } else { STEP_US };
             } else if arrives == Some(at) {
                 if let Some((_, coming)) = self.coming.pop_first() {
                     self.receive(at, &coming);
@@ -150,7 +154,13 @@ impl Afrs {
         }
     }
 
+    /// Something happens: the control cores' next waking is no idle one.
+    fn wake(&mut self, at: Micros) {
+        self.next_step = self.next_step.min(at - at % STEP_US + STEP_US);
+    }
+
     fn receive(&mut self, at: Micros, coming: &Coming) {
+        self.wake(at);
         let afr = &mut self.afrs[coming.afr];
         let left_for = afr.receive(coming.worker, coming.port, &coming.frame, clock(at));
         if coming.bound_for.is_some() && left_for != coming.bound_for {
@@ -228,6 +238,7 @@ impl Afrs {
 impl Router for Afrs {
     fn place(&mut self, now: Micros, job: &Job) -> Result<Instance, RouteError> {
         self.advance(now);
+        self.wake(now);
         let refused = |why: String| RouteError::Refused { job: job.id, why };
         let hash = rng::at(self.options.seed, u64::from(job.id));
         let afr = (hash % self.afrs.len() as u64) as usize;
