@@ -31,8 +31,9 @@ impl Args {
         }
     }
 
-    /// The workload at its own speed.
-    fn workload(&self, seed: u64) -> Result<Workload> {
+    /// The workload, arriving so many times as fast as by itself. Made-up sessions begin as much more often, and pause
+    /// between their turns as long as ever.
+    fn workload(&self, seed: u64, speed: f64) -> Result<Workload> {
         let (requests, name, own_block) = match &self.trace {
             Some(path) => {
                 let file = File::open(path).with_context(|| format!("trace {}", path.display()))?;
@@ -49,7 +50,7 @@ impl Args {
             None => {
                 let own = &self.sessions;
                 let sessions = Sessions {
-                    per_second: own.per_second,
+                    per_second: own.per_second * speed,
                     kinds: own.kinds.max(1),
                     system_tokens: own.system_tokens,
                     opening_tokens: own.opening_tokens,
@@ -68,7 +69,11 @@ impl Args {
             max_input_tokens: u32::MAX,
             max_output_tokens: u32::MAX,
         };
-        Ok(Workload::new(&name, &slice.of(requests), own_block))
+        let workload = Workload::new(&name, &slice.of(requests), own_block);
+        Ok(match self.trace {
+            Some(_) => workload.sped_up(speed),
+            None => workload,
+        })
     }
 
     fn policies(&self) -> Vec<&str> {
@@ -83,12 +88,7 @@ impl Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut out = std::io::stdout().lock();
-    let workloads: Vec<(u64, Workload)> = args
-        .seeds
-        .iter()
-        .map(|seed| Ok((*seed, args.workload(*seed)?)))
-        .collect::<Result<_>>()?;
-    let (_, first) = workloads.first().context("no seed")?;
+    let first = args.workload(*args.seeds.first().context("no seed")?, 1.0)?;
     let own_rate = first.rate_per_s();
     writeln!(
         out,
@@ -99,7 +99,7 @@ fn main() -> Result<()> {
     let speeds: Vec<(f64, f64)> = if args.load.is_empty() {
         args.speedup.iter().map(|speed| (*speed, 0.0)).collect()
     } else {
-        let capacity = capacity(first, &args)?;
+        let capacity = capacity(&first, &args)?;
         writeln!(out, "capacity: {capacity:.2} requests a second")?;
         let speed = |load: &f64| (load * capacity / own_rate, *load);
         args.load.iter().map(speed).collect()
@@ -113,14 +113,15 @@ fn main() -> Result<()> {
         let mut runs = Runs {
             workload: first.name.clone(),
             load,
-            rate_per_s: own_rate * speed,
+            rate_per_s: 0.0,
             instances: args.instances,
             runs: Vec::new(),
         };
-        for name in args.policies() {
-            for (seed, workload) in &workloads {
-                runs.runs
-                    .push(run(name, &workload.sped_up(speed), &args, *seed)?);
+        for seed in &args.seeds {
+            let workload = args.workload(*seed, speed)?;
+            runs.rate_per_s = workload.rate_per_s();
+            for name in args.policies() {
+                runs.runs.push(run(name, &workload, &args, *seed)?);
             }
         }
         writeln!(out, "{}", table::table(&runs))?;
