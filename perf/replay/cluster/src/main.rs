@@ -23,6 +23,9 @@ use simulate::ClusterSize;
 /// What is asked of a cluster to find out what it can serve: far more.
 const FLOOD: f64 = 1_000.0;
 
+/// Steps to the speed that makes a wanted rate.
+const APPROACHES: usize = 6;
+
 impl Args {
     fn cluster(&self) -> ClusterSize {
         ClusterSize {
@@ -76,6 +79,16 @@ impl Args {
         })
     }
 
+    /// The speed at which so many requests arrive a second. Of sessions the first requests are few, because their later turns
+    /// are still to come: it takes more sessions than it seems.
+    fn speed_for(&self, rate_per_s: f64, own_rate: f64) -> Result<f64> {
+        let mut speed = rate_per_s / own_rate;
+        for _ in 0..APPROACHES {
+            speed *= rate_per_s / self.workload(1, speed)?.rate_per_s();
+        }
+        Ok(speed)
+    }
+
     fn policies(&self) -> Vec<&str> {
         if self.policies.iter().any(|name| name == "all") {
             policies::ALL.to_vec()
@@ -96,23 +109,24 @@ fn main() -> Result<()> {
         first.name,
         first.jobs.len()
     )?;
-    let speeds: Vec<(f64, f64)> = if args.load.is_empty() {
-        args.speedup.iter().map(|speed| (*speed, 0.0)).collect()
+    let (speeds, capacity) = if args.load.is_empty() {
+        (args.speedup.clone(), None)
     } else {
         let capacity = capacity(&first, &args)?;
         writeln!(out, "capacity: {capacity:.2} requests a second")?;
-        let speed = |load: &f64| (load * capacity / own_rate, *load);
-        args.load.iter().map(speed).collect()
+        let speed = |load: &f64| args.speed_for(load * capacity, own_rate);
+        let speeds = args.load.iter().map(speed).collect::<Result<_>>()?;
+        (speeds, Some(capacity))
     };
     if let Some(directory) = args.json.parent() {
         fs::create_dir_all(directory)?;
     }
     let mut json =
         File::create(&args.json).with_context(|| format!("results to {}", args.json.display()))?;
-    for (speed, load) in speeds {
+    for speed in speeds {
         let mut runs = Runs {
             workload: first.name.clone(),
-            load,
+            load: 0.0,
             rate_per_s: 0.0,
             instances: args.instances,
             runs: Vec::new(),
@@ -120,6 +134,7 @@ fn main() -> Result<()> {
         for seed in &args.seeds {
             let workload = args.workload(*seed, speed)?;
             runs.rate_per_s = workload.rate_per_s();
+            runs.load = capacity.map_or(0.0, |capacity| runs.rate_per_s / capacity);
             for name in args.policies() {
                 runs.runs.push(run(name, &workload, &args, *seed)?);
             }
