@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-nic bench bench-tables bench-steering replay stages stages-accept lint fmt clean install-deps
 ARGS ?=
+comma := ,
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +39,9 @@ bench-steering: install-deps ## cycles a packet that one worker hands to another
 
 replay: install-deps ## dispatch against other routers in virtual time (TRACE=file.jsonl SPEEDUP=4,6 INSTANCES=8, QUICK=1, ARGS=--help)
 	@cargo build --profile replay --manifest-path perf/replay/cluster/Cargo.toml --target-dir target
-	@target/replay/afr-replay $(if $(TRACE),--trace $(TRACE)) $(if $(SPEEDUP),--speedup $(SPEEDUP)) \
-		$(if $(INSTANCES),--instances $(INSTANCES)) $(if $(QUICK),--seeds 1 --take 2000) $(ARGS)
+	@target/replay/afr-replay $(if $(TRACE),--trace $(TRACE)) $(if $(INSTANCES),--instances $(INSTANCES)) \
+		$(if $(SPEEDUP),--speedup $(SPEEDUP),--load $(if $(QUICK),0.9,0.3$(comma)0.6$(comma)0.9$(comma)1.2)) \
+		$(if $(QUICK),--seeds 1 --take 2000) $(ARGS)
 
 stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
 	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)

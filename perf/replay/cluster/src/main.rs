@@ -23,8 +23,9 @@ use simulate::ClusterSize;
 /// What is asked of a cluster to find out what it can serve: far more.
 const FLOOD: f64 = 1_000.0;
 
-/// Steps to the speed that makes a wanted rate.
+/// Steps to the speed that makes a wanted rate, at the most, and how near is near enough.
 const APPROACHES: usize = 6;
+const NEAR: f64 = 1e-3;
 
 impl Args {
     fn cluster(&self) -> ClusterSize {
@@ -84,7 +85,11 @@ impl Args {
     fn speed_for(&self, rate_per_s: f64, own_rate: f64) -> Result<f64> {
         let mut speed = rate_per_s / own_rate;
         for _ in 0..APPROACHES {
-            speed *= rate_per_s / self.workload(1, speed)?.rate_per_s();
+            let off = rate_per_s / self.workload(1, speed)?.rate_per_s();
+            if (off - 1.0).abs() < NEAR {
+                break;
+            }
+            speed *= off;
         }
         Ok(speed)
     }
@@ -103,6 +108,9 @@ fn main() -> Result<()> {
     let mut out = std::io::stdout().lock();
     let first = args.workload(*args.seeds.first().context("no seed")?, 1.0)?;
     let own_rate = first.rate_per_s();
+    if args.trace.is_none() {
+        writeln!(out, "no trace is given: sessions are made up")?;
+    }
     writeln!(
         out,
         "{}: {} requests, {own_rate:.3} a second at speed 1",

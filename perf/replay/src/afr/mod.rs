@@ -20,6 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 
 use afr_controlplane::config::Problems;
+use afr_dataplane::aft::inflight::FINE_TICK_US;
 use afr_dataplane::counters::Figure;
 use afr_dataplane::id::{Now, PortIx};
 use afr_dataplane::verdict::MetadataNote;
@@ -44,8 +45,6 @@ const BEGIN_US: u64 = 100_000_000;
 const BEGIN_UNIX_MS: u64 = 1_793_318_400_000;
 /// How often control cores wake and workers look after their flows.
 const STEP_US: Micros = 1_000;
-/// The same where nothing has happened since: as often as tokens in flight are sampled, which nothing changes meanwhile.
-const IDLE_STEPS_US: Micros = 8_000;
 
 /// A frame under way to an AFR.
 struct Coming {
@@ -143,7 +142,11 @@ impl Afrs {
                     is_idle &= afr.step(clock(at));
                 }
                 is_idle &= self.options.publish_us <= STEP_US;
-                self.next_step += if is_idle { IDLE_STEPS_US } else { STEP_US };
+                self.next_step = if is_idle {
+                    next_sample(at)
+                } else {
+                    at + STEP_US
+                };
             } else if arrives == Some(at) {
                 if let Some((_, coming)) = self.coming.pop_first() {
                     self.receive(at, &coming);
@@ -318,6 +321,12 @@ impl Router for Afrs {
             ),
         ]
     }
+}
+
+/// When control cores would next wake to something where nothing happens: to sample the tokens in flight.
+const fn next_sample(at: Micros) -> Micros {
+    let tick = (BEGIN_US + at) / FINE_TICK_US + 1;
+    (tick * FINE_TICK_US - BEGIN_US).next_multiple_of(STEP_US)
 }
 
 /// What the clocks of AFRs and instances show.
