@@ -30,7 +30,7 @@ pub struct Config {
     pub cluster: ClusterId,
     /// Own addresses.
     pub router: Router,
-    /// Ports, by [`PortIx`].
+    /// Ports, by [`PortIx`](crate::id::PortIx).
     pub ports: Vec<Port>,
     /// Sources whose metadata is verified and acted on whatever the port's boundary action.
     pub trusted_prefixes: Vec<Prefix6>,

@@ -84,7 +84,7 @@ pub struct Instance {
     pub prefill_rate_tokens_s: u32,
     /// Sequences it runs at once; beyond, new ones wait.
     pub max_running: u16,
-    /// Key that its reports must be under, or under that one's [`Key::successor`]; `None`: unauthenticated reports are
-    /// believed (from inside ports only).
+    /// Key that its reports must be under, or under that one's [`Key::successor`](super::Key::successor); `None`:
+    /// unauthenticated reports are believed (from inside ports only).
     pub report_key: Option<KeyId>,
 }

@@ -77,7 +77,7 @@ pub struct Port {
     pub name: String,
     /// Which side it faces.
     pub role: PortRole,
-    /// What happens to metadata of sources outside [`Config::trusted_prefixes`].
+    /// What happens to metadata of sources outside [`Config::trusted_prefixes`](super::Config::trusted_prefixes).
     pub boundary: BoundaryAction,
     /// The port's own Ethernet address.
     pub mac: [u8; 6],

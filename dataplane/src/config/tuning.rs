@@ -27,7 +27,7 @@ pub struct Dispatch {
     pub residency_ttl_s: u32,
     /// Age of the last report from which load is no longer believed, in microseconds.
     pub stale_report_us: u64,
-    /// Weights of queue, KV and prefix under [`PolicyKind::Weighted`].
+    /// Weights of queue, KV and prefix under [`PolicyKind::Weighted`](super::PolicyKind::Weighted).
     pub weights: [u16; 3],
 }
 
