@@ -19,44 +19,44 @@ use crate::path::{BURST, Burst, Egress};
 use crate::worker::{Peers, Worker};
 
 impl PacketBuf for Mbuf {
-    #[inline]
+    #[inline(always)]
     fn data(&self) -> &[u8] {
         Self::data(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn data_mut(&mut self) -> &mut [u8] {
         Self::data_mut(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
         Self::prepend(self, n)?;
         Some(Self::data_mut(self))
     }
 
-    #[inline]
+    #[inline(always)]
     fn has_headroom(&self, n: usize) -> bool {
         self.headroom() >= n
     }
 
-    #[inline]
+    #[inline(always)]
     fn adj(&mut self, n: usize) -> bool {
         Self::adj(self, n)
     }
 
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, n: usize) -> Option<&mut [u8]> {
         Self::append(self, n)?;
         Some(Self::data_mut(self))
     }
 
-    #[inline]
+    #[inline(always)]
     fn truncate(&mut self, len: usize) -> bool {
         Self::truncate(self, len)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_contiguous(&self) -> bool {
         self.segments() == 1
     }

@@ -191,6 +191,10 @@ pub struct Path<'a> {
     pub(crate) plan: &'a Plan,
     /// What the last destination was found to be.
     pub(crate) target: Option<(u128, Target)>,
+    /// [`FlowTable::changes`] when the burst began.
+    pub(crate) table_at: u32,
+    /// Whether a report was applied in this burst.
+    pub(crate) learned: bool,
     /// What is known already of the MAC of the packet in work.
     pub(crate) mac: MacCheck,
     /// The worker's own.

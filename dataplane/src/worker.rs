@@ -248,6 +248,8 @@ impl<P: PacketPool> Worker<P> {
             plan: &self.plan,
             mac: MacCheck::Unknown,
             target: None,
+            learned: false,
+            table_at: self.own.flows.changes(),
             own: &mut self.own,
         };
         let ingress = path.plan.port(port);

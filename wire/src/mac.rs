@@ -16,14 +16,18 @@ use crate::{
 /// What every text that a key of ours is used on begins with.
 const LABEL: &[u8; 4] = b"AFR1";
 /// Label (4), kind (1).
-const REPORT_PREFIX_LEN: usize = 5;
+pub(crate) const REPORT_PREFIX_LEN: usize = 5;
 /// Label (4), kind (1), source (16), destination (16), protocol (1), destination port (2).
 pub(crate) const REQUEST_PREFIX_LEN: usize = 40;
 /// What they begin with, as a number whose lowest byte is the first.
-pub(crate) const KIND_AND_LABEL: u128 = {
+pub(crate) const REQUEST_KIND_AND_LABEL: u128 = kind_and_label(Kind::Request);
+/// The same of reports.
+pub(crate) const REPORT_KIND_AND_LABEL: u128 = kind_and_label(Kind::Report);
+
+const fn kind_and_label(kind: Kind) -> u128 {
     let [a, b, c, d] = *LABEL;
-    (u32::from_le_bytes([a, b, c, d]) as u128) | (Kind::Request as u128) << 32
-};
+    (u32::from_le_bytes([a, b, c, d]) as u128) | (kind as u128) << 32
+}
 
 /// How tags are made; a key ring entry names it, the object does not.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,25 +1,34 @@
-//! Whether requests are their senders', many at a time, on the processor's AES instructions.
+//! Whether requests and reports are their senders', many at a time, on the processor's AES instructions.
 //!
 //! The senders' keys are derived with each check and not kept: side by side that takes less time than fetching them from a table,
 //! and a flood of made-up senders displaces nobody's.
 
 use aes_lanes::{Batch, Engine, LANES};
 
-use crate::mac::{KIND_AND_LABEL, REQUEST_PREFIX_LEN, same};
-use crate::{ClusterId, MAC_LEN, MAX_REQUEST_LEN, MasterKey, REQUEST_FIXED_LEN, RequestContext};
+use crate::mac::{
+    REPORT_KIND_AND_LABEL, REPORT_PREFIX_LEN, REQUEST_KIND_AND_LABEL, REQUEST_PREFIX_LEN, same,
+};
+use crate::{
+    ClusterId, InstanceId, MAC_LEN, MAX_REPORT_LEN_IN_BAND, MAX_REQUEST_LEN, MasterKey,
+    REPORT_FIXED_LEN, REQUEST_FIXED_LEN, RequestContext,
+};
 
 pub use aes_lanes::Master as ExpandedMaster;
 
-/// Requests that a [`Verifier`] takes at once.
+/// Objects that a [`Verifier`] takes at once.
 pub const MAX_LANES: usize = LANES;
 /// Blocks of the longest text.
 const BLOCKS: usize = (REQUEST_PREFIX_LEN + MAX_REQUEST_LEN).div_ceil(16);
+const _: () = assert!(REPORT_PREFIX_LEN + MAX_REPORT_LEN_IN_BAND <= 16 * BLOCKS);
 /// What a request key is derived from begins with: label and role.
 const DERIVATION: u128 = u128::from_le_bytes(*b"AFR1req\0\0\0\0\0\0\0\0\0");
+/// The same of a report key, and the one bit behind its one block.
+const REPORT_DERIVATION: u128 = u128::from_le_bytes(*b"AFR1rpt\0\0\0\0\0\0\0\0\x80");
 
-/// Checks the MACs of up to [`MAX_LANES`] requests under [`MacAlgorithm::AesCmac`](crate::MacAlgorithm::AesCmac), each under the
-/// key of its own sender: as [`SenderKey::derive`](crate::SenderKey::derive) and
-/// [`SenderKey::verify_request`](crate::SenderKey::verify_request) do, without keeping the keys.
+/// Checks the MACs of up to [`MAX_LANES`] requests and reports under
+/// [`MacAlgorithm::AesCmac`](crate::MacAlgorithm::AesCmac), each under the key of its own sender: as
+/// [`SenderKey::derive`](crate::SenderKey::derive), [`SenderKey::verify_request`](crate::SenderKey::verify_request) and
+/// [`SenderKey::verify_report`](crate::SenderKey::verify_report) do, without keeping the keys.
 #[derive(Debug)]
 pub struct Verifier {
     engine: Engine,
@@ -91,7 +100,7 @@ impl Verifier {
         let behind = u128::from(context.protocol) << 40 | port << 48;
         let head = u128::from(u64::from_le_bytes(*head)) << 64;
         for (at, block) in [
-            KIND_AND_LABEL | source << 40,
+            REQUEST_KIND_AND_LABEL | source << 40,
             source >> 88 | destination << 40,
             destination >> 88 | behind | head,
         ]
@@ -101,9 +110,48 @@ impl Verifier {
             self.batch.put(lane, at, block.to_le_bytes());
         }
 
-        // The signed part, then the tag taken as zeros: a block more, cut as the one before.
-        let mut at = 3;
-        let mut rest = &object[8..];
+        self.text(lane, 3, &object[8..], REQUEST_PREFIX_LEN + object.len());
+        true
+    }
+
+    /// The same for a report, from this instance. `false`, and not taken, if the bytes are too short for a report with a MAC or
+    /// too long for one in band, or no more are taken.
+    #[inline]
+    pub fn add_report(
+        &mut self,
+        master: u8,
+        cluster: ClusterId,
+        instance: InstanceId,
+        object: &[u8],
+    ) -> bool {
+        let lane = self.count;
+        let Some((signed, mac)) = object.split_last_chunk::<MAC_LEN>() else {
+            return false;
+        };
+        let fits = signed.len() >= REPORT_FIXED_LEN && object.len() <= MAX_REPORT_LEN_IN_BAND;
+        let (true, Some(place), Some(head)) =
+            (fits, self.macs.get_mut(lane), signed.first_chunk::<16>())
+        else {
+            return false;
+        };
+        *place = *mac;
+        self.count += 1;
+        let cluster = u128::from(cluster.0.swap_bytes());
+        let instance = u128::from(instance.0.swap_bytes());
+        let only = REPORT_DERIVATION | cluster << 56 | instance << 88;
+        self.batch.derive_short(lane, master, only.to_le_bytes());
+        let first = REPORT_KIND_AND_LABEL | u128::from_le_bytes(*head) << (8 * REPORT_PREFIX_LEN);
+        self.batch.put(lane, 0, first.to_le_bytes());
+        let rest = &object[16 - REPORT_PREFIX_LEN..];
+        self.text(lane, 1, rest, REPORT_PREFIX_LEN + object.len());
+        true
+    }
+
+    /// The lane's text from block `at` on: `rest`, whose last bytes are the tag, which is taken as zeros. All of it is
+    /// `len` bytes long.
+    #[inline(always)]
+    fn text(&mut self, lane: usize, mut at: usize, mut rest: &[u8], len: usize) {
+        // A block that the tag begins in is cut, and one more is behind it.
         while let Some((block, after)) = rest.split_first_chunk()
             && after.len() >= MAC_LEN
         {
@@ -120,8 +168,7 @@ impl Verifier {
         } else {
             self.batch.put(lane, at, [0; 16]);
         }
-        self.batch.end(lane, REQUEST_PREFIX_LEN + object.len());
-        true
+        self.batch.end(lane, len);
     }
 
     /// Whether no more are taken before the next [`Self::finish`].
@@ -131,7 +178,7 @@ impl Verifier {
         self.count == LANES
     }
 
-    /// Checks those that were taken. Bit *i* of the answer says whether request *i* is its sender's. Takes the same time wherever
+    /// Checks those that were taken. Bit *i* of the answer says whether object *i* is its sender's. Takes the same time wherever
     /// a tag differs.
     #[inline]
     pub fn finish(&mut self, masters: &[ExpandedMaster]) -> u32 {
@@ -216,6 +263,70 @@ mod tests {
                 prop_assert_eq!(verifier.is_full(), requests.len() == MAX_LANES);
                 prop_assert_eq!(verifier.finish(&expanded), expected);
             }
+        }
+    }
+
+    proptest! {
+        /// Reports, in lanes beside requests.
+        #[test]
+        fn reports_are_right_as_one_by_one(
+            masters: [[u8; 16]; 2],
+            cluster: u32,
+            sent in prop::collection::vec((any::<bool>(), any::<u32>(), 0..=12_usize, 0..=4_usize, any::<[u8; 64]>(),
+                prop::option::of(any::<u16>())), 1..=MAX_LANES),
+        ) {
+            let cluster = ClusterId(cluster);
+            let masters = masters.map(MasterKey::new);
+            for mut verifier in verifiers() {
+                let expanded = masters.each_ref().map(|master| verifier.expand(master));
+                let mut expected = 0;
+                for (at, (request, instance, events, refusals, noise, turned)) in sent.iter().enumerate() {
+                    let of = at % 2;
+                    if *request {
+                        let context = RequestContext { source: [1; 16], destination: [2; 16], protocol: 6, destination_port: 3 };
+                        prop_assert!(verifier.add(of as u8, cluster, [0; 16], &context, noise));
+                        continue;
+                    }
+                    let report = crate::Report {
+                        key_id: crate::KeyId(7),
+                        instance_id: InstanceId(*instance),
+                        pending_prefill_tokens: u32::from(noise[0]),
+                        cache_generation: u32::from(noise[1]),
+                        events: crate::List::take_from((0..*events).map(|n| crate::Event {
+                            prefix: crate::Prefix { depth: n as u16 + 1, signature: crate::Signature([noise[n]; 4]) },
+                            ..crate::Event::default()
+                        })),
+                        refusals: crate::List::take_from((0..*refusals as u32).map(crate::ClassId)),
+                        ..crate::Report::default()
+                    };
+                    let mut object = [0; crate::MAX_REPORT_LEN];
+                    let len = report.emit(&mut object).unwrap();
+                    let object = &mut object[..len];
+                    let sender = instance.to_be_bytes();
+                    let key = SenderKey::derive(MacAlgorithm::AesCmac, &masters[of], Role::Report, cluster, &sender);
+                    key.sign_report(object).unwrap();
+                    if let Some(bit) = turned {
+                        let bit = usize::from(*bit) % (len * 8);
+                        object[bit / 8] ^= 1 << (bit % 8);
+                    }
+                    expected |= u32::from(turned.is_none()) << at;
+                    prop_assert!(verifier.add_report(of as u8, cluster, InstanceId(*instance), object));
+                }
+                prop_assert_eq!(verifier.finish(&expanded), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_report_is_not_taken() {
+        for mut verifier in verifiers() {
+            let mut add =
+                |len| verifier.add_report(0, ClusterId(1), InstanceId(2), &[0; 400][..len]);
+            assert!(!add(0));
+            assert!(!add(REPORT_FIXED_LEN + MAC_LEN - 1));
+            assert!(!add(MAX_REPORT_LEN_IN_BAND + 1));
+            assert!((0..MAX_LANES).all(|_| add(MAX_REPORT_LEN_IN_BAND)));
+            assert!(!add(MAX_REPORT_LEN_IN_BAND), "no room");
         }
     }
 

@@ -84,7 +84,8 @@ pub struct Aft {
     /// Whose rate is from a report; the others' is configured.
     rate_reported: Bitmap,
     by_id: HashMap<InstanceId, Slot>,
-    by_tunnel_source: HashMap<Ipv6Addr, Slot>,
+    /// Addresses as numbers, which are hashed in one step.
+    by_tunnel_source: HashMap<u128, Slot>,
 }
 
 impl Aft {
@@ -148,6 +149,12 @@ impl Aft {
     #[inline]
     #[must_use]
     pub fn slot_by_tunnel_source(&self, source: Ipv6Addr) -> Option<Slot> {
+        self.slot_behind(u128::from(source))
+    }
+
+    /// The same for an address as a number.
+    #[inline(always)]
+    pub(crate) fn slot_behind(&self, source: u128) -> Option<Slot> {
         self.by_tunnel_source.get(&source).copied()
     }
 

@@ -1,13 +1,13 @@
 //! The MACs of a burst, side by side, before the first packet goes its way.
 //!
 //! Nothing is decided here. What a MAC was found to be is handed to the stages with the packet ([`MacCheck`]). Where something is
-//! amiss with a request or its key, its MAC stays unknown, and [`crate::request::verify`] says what.
+//! amiss with an object or its key, its MAC stays unknown, and [`crate::request::verify`] or [`crate::reply::learn`] says what.
 //!
 //! On processors with AES instructions the senders' keys are derived anew with each MAC ([`Verifier`]): a flood of
 //! made-up senders displaces nothing. Otherwise, and for keys of another kind, derived keys are kept.
 
 use afr_wire::{
-    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Verifier, verify_requests,
+    InstanceId, KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Verifier, verify_requests,
 };
 use arrayvec::ArrayVec;
 
@@ -18,7 +18,7 @@ use crate::packet::parse::ETHERNET_LEN;
 use crate::path::{BURST, Fingerprint, Path};
 use crate::request::verify::{KeyPlace, request_name, valid_key};
 
-/// What is known of the MAC of a packet's request.
+/// What is known of the MAC of a packet's request or report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum MacCheck {
     /// Nothing yet.
@@ -54,24 +54,32 @@ impl Path<'_> {
         }
     }
 
-    /// Whether the packet's request will be verified: it opens a flow, or is not the flow's last one. Where there may be a flow,
-    /// takes the fingerprint of the request, for it is needed again.
+    /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not the flow's last one. Where it is of a
+    /// flow, takes the fingerprint of the request, for it is needed again.
     #[inline(always)]
     fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
-        if quick.kind != Kind::Request || quick.object_len == 0 {
+        if quick.object_len == 0 || quick.kind == Kind::Whole {
             return false;
+        }
+        if quick.kind == Kind::Reply {
+            quick.known = self.is_applied(object(frame, usize::from(quick.object_len)));
+            return !quick.known;
         }
         let Some(flow) = quick.flow else {
             return true;
         };
+        let entry = self.own.flows.entry(flow);
+        let addresses = array(frame, ETHERNET_LEN + 8);
+        if !entry.is_of(&addresses, quick.ports, quick.protocol) {
+            quick.flow = None;
+            return true;
+        }
+        quick.known = true;
         quick.print = self
             .own
             .fingerprint
             .of(object(frame, usize::from(quick.object_len)));
-        let entry = self.own.flows.entry(flow);
-        let addresses = array(frame, ETHERNET_LEN + 8);
-        !entry.is_of(&addresses, quick.ports, quick.protocol)
-            || Fingerprint::read(entry.fingerprint).0 != quick.print
+        Fingerprint::read(entry.fingerprint).0 != quick.print
     }
 
     #[inline(never)]
@@ -83,7 +91,9 @@ impl Path<'_> {
                 let (frame, quick_one) =
                     (packets[usize::from(*at)].data(), &quick[usize::from(*at)]);
                 if !self.add(&mut verifier, frame, quick_one) {
-                    let _ = others.try_push(*at);
+                    if quick_one.kind == Kind::Request {
+                        let _ = others.try_push(*at);
+                    }
                     continue;
                 }
                 taken.push(*at);
@@ -96,20 +106,21 @@ impl Path<'_> {
             }
             self.own.verifier = Some(verifier);
         } else {
-            others.clone_from(wanted);
+            let requests = |at: &&u8| quick[usize::from(**at)].kind == Kind::Request;
+            others.extend(wanted.iter().filter(requests).copied());
         }
         if !others.is_empty() {
             self.check_kept(packets, quick, &others);
         }
         for at in wanted {
             let at = usize::from(*at);
-            if quick[at].mac == MacCheck::Right {
+            if quick[at].mac == MacCheck::Right && quick[at].kind == Kind::Request {
                 self.foresee(packets[at].data(), &quick[at]);
             }
         }
     }
 
-    /// Gives the packet's request to the verifier, if its key is one of those laid out for it.
+    /// Gives the packet's request or report to the verifier, if its key is one of those laid out for it.
     #[inline(always)]
     fn add(&self, verifier: &mut Verifier, frame: &[u8], quick: &Quick) -> bool {
         let object = object(frame, usize::from(quick.object_len));
@@ -119,6 +130,11 @@ impl Path<'_> {
         let Some((at, key)) = self.plan.key(KeyId(be16(head, 4)), self.now.unix_s()) else {
             return false;
         };
+        if quick.kind == Kind::Reply {
+            let instance = object.get(8..).and_then(<[u8]>::first_chunk);
+            let instance = InstanceId(instance.map_or(0, |id| u32::from_be_bytes(*id)));
+            return verifier.add_report(at, self.config.cluster, instance, object);
+        }
         let context = quick.origin(frame).context;
         let sender = u128::from_ne_bytes(context.source) & key.mask;
         let sender = sender.to_ne_bytes();

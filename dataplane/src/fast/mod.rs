@@ -1,7 +1,7 @@
 //! The fast path: packets that make up nearly all of the traffic, taken in a straight line.
 //!
 //! Two shapes are recognised ([`shape`]): a client's packet of an established flow, whose metadata (if any) were verified
-//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC); and a tunnelled reply, whose state report (if any) was already applied
+//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC); and a tunnelled reply, whose state report (if any) is learned on the way
 //! ([`reply`]). Whatever is not exactly that, in any respect, is left to the stages of the whole path, unchanged: the fast path
 //! decides nothing that they would decide otherwise, and a test holds both against each other on the same packets.
 //!

@@ -3,12 +3,14 @@
 use afr_wire::{ExpandedMaster, KeyId, MacAlgorithm, Verifier, masked_source};
 use arrayvec::ArrayVec;
 
-use crate::config::{BoundaryAction, Config, Key, PortRole};
+use crate::config::{BoundaryAction, Config, Key, PortRole, Prefix6};
 use crate::counters::MAX_PORTS;
 use crate::id::PortIx;
 
 /// Service prefixes, and exact service addresses, that are compared in line; packets to further ones take the whole path.
 const SERVICES: usize = 4;
+/// Upper halves of addresses that packets are looked at more closely for; with more, all are.
+const HALVES: usize = 8;
 /// Keys whose masters are laid out for the verifier; senders under further ones have theirs derived and kept.
 const KEYS: usize = 8;
 /// Equals no Ethernet address, which has 48 bits.
@@ -42,6 +44,9 @@ pub(crate) struct Plan {
     ports: [PlanPort; MAX_PORTS],
     services: ArrayVec<[u8; 12], SERVICES>,
     exact_services: ArrayVec<[u8; 16], SERVICES>,
+    /// Upper halves of all addresses that are no others' ([`Target::Elsewhere`](crate::path::Target)), but for groups; `None`
+    /// where they do not fit, or a service's prefix is shorter.
+    own_halves: Option<ArrayVec<u64, HALVES>>,
     keys: ArrayVec<PlanKey, KEYS>,
     /// Their masters, at the same places.
     pub(super) masters: ArrayVec<ExpandedMaster, KEYS>,
@@ -104,6 +109,7 @@ impl Plan {
         Self {
             ports,
             services,
+            own_halves: own_halves(config),
             keys,
             masters,
             exact_services: config
@@ -120,6 +126,15 @@ impl Plan {
                 .map_or([0; 16], |sid| sid.octets()),
             option_type: config.router.option_type,
         }
+    }
+
+    /// Whether the address may be anything but others' or a group's: `false` is certain.
+    #[inline(always)]
+    pub(super) fn may_be_own(&self, address: u128) -> bool {
+        let half = (address >> 64) as u64;
+        self.own_halves
+            .as_ref()
+            .is_none_or(|halves| halves.contains(&half))
     }
 
     #[inline(always)]
@@ -144,4 +159,27 @@ impl Plan {
         self.services.iter().any(|prefix| Some(prefix) == upper)
             || self.exact_services.contains(address)
     }
+}
+
+/// Upper halves of services, of classes' further addresses, and of what is the AFR's.
+fn own_halves(config: &Config) -> Option<ArrayVec<u64, HALVES>> {
+    let router = &config.router;
+    let mut halves = ArrayVec::new();
+    if config.services.iter().any(|service| service.length() < 64) {
+        return None;
+    }
+    let classes = config
+        .classes
+        .iter()
+        .flat_map(|(_, class)| &class.addresses);
+    let own = router.sids.iter().chain(&router.own_addresses);
+    let addresses = (classes.chain(own).chain([&router.address]).copied())
+        .chain(config.services.iter().map(Prefix6::address));
+    for address in addresses {
+        let half = (u128::from(address) >> 64) as u64;
+        if !halves.contains(&half) {
+            halves.try_push(half).ok()?;
+        }
+    }
+    Some(halves)
 }

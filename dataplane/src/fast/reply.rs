@@ -1,6 +1,9 @@
-//! A tunnelled reply that brings no news: out of the tunnel, to the client.
+//! A tunnelled reply: out of the tunnel, to the client. What news it brings is learned on the way.
+
+use afr_wire::Place;
 
 use super::Tally;
+use super::macs::MacCheck;
 use super::shape::{Quick, object};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
@@ -27,8 +30,7 @@ impl Path<'_> {
         if traffic_class(be32(frame, ETHERNET_LEN)) & ECN != 0 {
             return None;
         }
-        self.aft
-            .slot_by_tunnel_source(address(frame, ETHERNET_LEN + 8).into())?;
+        self.aft.slot_behind(address(frame, ETHERNET_LEN + 8))?;
         let inner_at = usize::from(quick.l4);
         let inner = frame.get(inner_at..)?;
         let head = inner.first_chunk::<IPV6_LEN>()?;
@@ -52,11 +54,11 @@ impl Path<'_> {
             return None;
         }
         let destination = address(head, 24);
-        if destination >> 120 == 0xFF
-            || destination <= 1
-            || is_link_local(destination)
-            || Target::of(self.config, destination) != Target::Elsewhere
-        {
+        if destination >> 120 == 0xFF || destination <= 1 || is_link_local(destination) {
+            return None;
+        }
+        let near = self.plan.may_be_own(destination);
+        if near && Target::of(self.config, destination) != Target::Elsewhere {
             return None;
         }
         let next_hop = self.config.route(destination)?.next_hop;
@@ -64,9 +66,15 @@ impl Path<'_> {
         if inner.len() > usize::from(port.mtu) || port.vlan.is_some() {
             return None;
         }
-        let with_report = quick.object_len != 0;
-        if with_report && !self.is_applied(object(frame, usize::from(quick.object_len))) {
-            return None;
+        if quick.object_len != 0 {
+            let report = object(frame, usize::from(quick.object_len));
+            if quick.known && !self.learned || self.is_applied(report) {
+                tally.same += 1;
+            } else {
+                self.mac = quick.mac;
+                self.learn(report, Place::InBand);
+                self.mac = MacCheck::Unknown;
+            }
         }
         buf.adj(inner_at - ETHERNET_LEN);
         let frame = buf.data_mut().first_chunk_mut::<{ ETHERNET_LEN + 8 }>()?;
@@ -74,7 +82,6 @@ impl Path<'_> {
         frame[6..12].copy_from_slice(&port.mac);
         frame[12..14].copy_from_slice(&[0x86, 0xDD]);
         frame[21] = frame[21].saturating_sub(1);
-        tally.same += u64::from(with_report);
         tally.replies += 1;
         Some(next_hop.port)
     }

@@ -30,8 +30,9 @@ impl Path<'_> {
         let frame = buf.data();
         let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
         let addresses = head[22..].first_chunk::<32>()?;
+        let known = quick.known && self.own.flows.changes() == self.table_at;
         let entry = self.own.flows.entry_mut(flow);
-        if !entry.is_of(addresses, quick.ports, quick.protocol) || head[21] <= 1 {
+        if head[21] <= 1 || !known && !entry.is_of(addresses, quick.ports, quick.protocol) {
             return None;
         }
         let (mut last_ack, mut next_seq) = (None, None);

@@ -49,6 +49,8 @@ pub(crate) struct Quick {
     pub(super) ports: (u16, u16),
     /// The flow it probably is of.
     pub(super) flow: Option<FlowRef>,
+    /// It is, as the table was when the burst's MACs were looked at. Of a reply: its report was applied by then.
+    pub(super) known: bool,
     /// The flow's hash.
     pub(crate) hash: u64,
     /// Keyed fingerprint of the object, if the packet may be of a flow.
@@ -69,6 +71,7 @@ impl Quick {
         object_len: 0,
         ports: (0, 0),
         flow: None,
+        known: false,
         hash: 0,
         print: 0,
         new_task: false,
@@ -202,6 +205,7 @@ impl Plan {
             quick.new_task =
                 datagram && chain.object_len != 0 && frame[BEHIND_IPV6 + 7] & NEW_TASK != 0;
             quick.mac = MacCheck::Unknown;
+            quick.known = false;
             quick.ports = (
                 u16::from_be_bytes([l4[0], l4[1]]),
                 u16::from_be_bytes([l4[2], l4[3]]),
@@ -214,6 +218,8 @@ impl Plan {
             && chain.protocol == protocol::IPV6
         {
             quick.kind = Kind::Reply;
+            quick.mac = MacCheck::Unknown;
+            quick.known = false;
             quick.l4 = chain.l4 as u16;
             quick.object_len = chain.object_len as u16;
         }

@@ -11,6 +11,7 @@
 
 use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
+use dpdk::vector::equal;
 
 /// Entries of a bucket.
 const WAYS: usize = 10;
@@ -48,42 +49,17 @@ impl Bucket {
     };
 
     /// Bit *i* is set where tag *i* is `tag`.
-    #[inline]
+    #[inline(always)]
     fn matches(&self, tag: u16) -> u32 {
-        // No early exit: this becomes a vector comparison.
-        let mut mask = 0;
-        for (way, &candidate) in self.tags.iter().enumerate() {
-            mask |= u32::from(candidate == tag) << way;
-        }
-        mask
+        equal(&self.tags, tag)
     }
 
-    /// The first entry under `tag` that is the one meant. Four tags at a time, in a word: the lanes of `tag` become zero,
-    /// and those are found by the borrow that subtracting 1 takes. A lane above one may be found falsely, so
-    /// that the tag itself is asked again.
+    /// The first entry under `tag` that is the one meant.
     #[inline(always)]
     fn find(&self, tag: u16, is: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        const ONES: u64 = 0x0001_0001_0001_0001;
-        const HIGHS: u64 = ONES << 15;
-        let lane = |way: usize| u64::from(self.tags[way]) << (way % 4 * 16);
-        let words = [
-            (lane(0) | lane(1) | lane(2) | lane(3), HIGHS),
-            (lane(4) | lane(5) | lane(6) | lane(7), HIGHS),
-            (lane(8) | lane(9), HIGHS & 0xFFFF_FFFF),
-        ];
-        for (group, (word, highs)) in words.into_iter().enumerate() {
-            let differs = word ^ (u64::from(tag) * ONES);
-            let mut found = differs.wrapping_sub(ONES) & !differs & highs;
-            while found != 0 {
-                let way = group * 4 + found.trailing_zeros() as usize / 16;
-                let entry = self.entries[way];
-                if self.tags[way] == tag && is(entry) {
-                    return Some(entry);
-                }
-                found &= found - 1;
-            }
-        }
-        None
+        ways(self.matches(tag))
+            .map(|way| self.entries[way])
+            .find(|entry| is(*entry))
     }
 
     fn free_way(&self) -> Option<usize> {
@@ -170,10 +146,11 @@ impl Index {
     }
 
     /// The entry that most likely belongs to `hash`, by its tag in the first bucket.
-    #[inline]
+    #[inline(always)]
     pub(super) fn guess(&self, hash: u64) -> Option<u32> {
-        self.at(self.first_bucket(hash))
-            .find(tag_of(hash), &mut |_| true)
+        let bucket = self.at(self.first_bucket(hash));
+        let way = bucket.matches(tag_of(hash)).trailing_zeros();
+        bucket.entries.get(way as usize).copied()
     }
 
     /// The entry under `hash` for which `is` holds.

@@ -65,6 +65,7 @@ pub struct FlowTable {
     used: Box<[u64]>,
     first_vacant: u32,
     len: u32,
+    changes: u32,
     evictions: u64,
     eviction_hand: u32,
     pub(super) ageing_hand: Cursor,
@@ -86,6 +87,7 @@ impl FlowTable {
             used: vec![0; capacity.div_ceil(u64::BITS) as usize].into_boxed_slice(),
             first_vacant: 0,
             len: 0,
+            changes: 0,
             evictions: 0,
             eviction_hand: 0,
             ageing_hand: Cursor::START,
@@ -177,6 +179,7 @@ impl FlowTable {
     /// [`EVICTION_WINDOW`] entries under a hand that goes round. Among these: one that is closing before one that is
     /// opening before an established one, and of several such the one idle for longest at `now_ms`.
     pub fn insert(&mut self, hash: u64, entry: FlowEntry, now_ms: u32) -> Inserted {
+        self.changes = self.changes.wrapping_add(1);
         if let Some(flow) = self.lookup(hash, &entry.key()) {
             let former = std::mem::replace(self.entry_mut(flow), entry);
             return Inserted {
@@ -219,6 +222,7 @@ impl FlowTable {
 
     /// Forgets a flow. Returns what was kept of it; its charge, if any, is the caller's to release.
     pub fn remove(&mut self, flow: FlowRef) -> FlowEntry {
+        self.changes = self.changes.wrapping_add(1);
         let number = flow.0;
         let entry = self.slab[number as usize];
         debug_assert!(self.is_used(number), "{flow:?} is vacant");
@@ -231,6 +235,13 @@ impl FlowTable {
             self.len -= 1;
         }
         entry
+    }
+
+    /// Counts insertions and removals. As long as it stays the same, a place is of the flow that it was of.
+    #[inline]
+    #[must_use]
+    pub const fn changes(&self) -> u32 {
+        self.changes
     }
 
     /// Flows in the table.

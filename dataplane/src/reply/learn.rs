@@ -12,6 +12,7 @@ use arrayvec::ArrayVec;
 use super::overlay::Learned;
 use crate::aft::residency::Said;
 use crate::aft::{Load, ReportOrder, SigKey};
+use crate::fast::MacCheck;
 use crate::id::Slot;
 use crate::message::{EVENTS_PER_MESSAGE, KvEvent, WorkerMsg};
 use crate::packet::bytes::be32;
@@ -111,6 +112,9 @@ impl Path<'_> {
         if view.key_id() != own && Some(view.key_id()) != successor() {
             return false;
         }
+        if self.mac != MacCheck::Unknown {
+            return self.mac == MacCheck::Right;
+        }
         let Ok(key) = valid_key(self.config, view.key_id(), self.now.unix_s()) else {
             return false;
         };
@@ -125,6 +129,7 @@ impl Path<'_> {
     }
 
     fn apply(&mut self, slot: Slot, order: ReportOrder, view: &ReportView<'_>) {
+        self.learned = true;
         let now_us = self.now.mono_us;
         let sampled_us = self
             .shared

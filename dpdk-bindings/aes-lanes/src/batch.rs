@@ -23,6 +23,8 @@ pub struct Master {
 #[repr(C, align(64))]
 pub struct Batch<const BLOCKS: usize> {
     pub(crate) derivations: [Row; 2],
+    /// All ones where a key's derivation has both blocks.
+    pub(crate) both: [[u32; 4]; LANES],
     pub(crate) texts: [Row; BLOCKS],
     /// Blocks of each text, four times: a mask by comparison.
     pub(crate) ends: [[u32; 4]; LANES],
@@ -41,6 +43,7 @@ impl<const BLOCKS: usize> Default for Batch<BLOCKS> {
         const EMPTY: Row = [[0; 16]; LANES];
         Self {
             derivations: [EMPTY; 2],
+            both: [[u32::MAX; 4]; LANES],
             texts: [EMPTY; BLOCKS],
             ends: [[1; 4]; LANES],
             whole: [[0; 4]; LANES],
@@ -63,6 +66,16 @@ impl<const BLOCKS: usize> Batch<BLOCKS> {
         self.masters[lane] = master;
         self.derivations[0][lane] = first;
         self.derivations[1][lane] = second;
+        self.both[lane] = [u32::MAX; 4];
+    }
+
+    /// The same by a message of one block, which is not whole.
+    #[inline(always)]
+    pub fn derive_short(&mut self, lane: usize, master: u8, only: Block) {
+        let lane = lane % LANES;
+        self.masters[lane] = master;
+        self.derivations[1][lane] = only;
+        self.both[lane] = [0; 4];
     }
 
     /// Block `at` of the lane's message.

@@ -64,7 +64,45 @@ pub fn at_most(figures: &[u32; 64], limit: u32) -> u64 {
     each_at_most(figures, limit)
 }
 
+/// A bit for each of ten figures that is `wanted`.
+#[inline(always)]
+#[must_use]
+pub fn equal(figures: &[u16; 10], wanted: u16) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16,
+            _mm_set1_epi16,
+        };
+        // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of eight figures, those from 0 and those
+        // from 2 on, which are within the ten, and needs no alignment.
+        let found = unsafe {
+            let wanted = _mm_set1_epi16(wanted as i16);
+            let first = figures.as_ptr();
+            let low = _mm_loadu_si128(first.cast::<__m128i>());
+            let high = _mm_loadu_si128(first.add(2).cast::<__m128i>());
+            _mm_movemask_epi8(_mm_packs_epi16(
+                _mm_cmpeq_epi16(low, wanted),
+                _mm_cmpeq_epi16(high, wanted),
+            )) as u32
+        };
+        // Of the second eight only the last two are new.
+        found & 0xFF | found >> 6 & 0x300
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    each_equal(figures, wanted)
+}
+
 /// The same, one by one.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn each_equal(figures: &[u16; 10], wanted: u16) -> u32 {
+    let bits = figures.iter().enumerate();
+    bits.fold(0, |bits, (at, figure)| {
+        bits | u32::from(*figure == wanted) << at
+    })
+}
+
+/// As [`at_most`], one by one.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn each_at_most(figures: &[u32; 64], limit: u32) -> u64 {
     let bits = figures.iter().enumerate();
@@ -93,6 +131,29 @@ mod tests {
             });
             for limit in [0, round, round + 1, 1 << 30, i32::MAX as u32, figures[7]] {
                 assert_eq!(at_most(&figures, limit), each_at_most(&figures, limit));
+            }
+        }
+    }
+
+    #[test]
+    fn equal_figures_are_told_as_one_by_one() {
+        let mut z = 1_u64;
+        for _ in 0..2_000 {
+            let figures: [u16; 10] = std::array::from_fn(|_| {
+                z = z.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+                [
+                    0,
+                    1,
+                    0x7FFF,
+                    0x8000,
+                    u16::MAX,
+                    0xFF,
+                    0xFF00,
+                    (z >> 33) as u16,
+                ][(z >> 61) as usize]
+            });
+            for wanted in [0, 1, 0x7FFF, 0x8000, u16::MAX, 0xFF, 0xFF00, figures[9]] {
+                assert_eq!(equal(&figures, wanted), each_equal(&figures, wanted));
             }
         }
     }

@@ -115,7 +115,8 @@ impl Aft {
         self.registered.set(slot);
         self.policies.enter(slot, &instance.policies);
         self.by_id.insert(instance.id, slot);
-        self.by_tunnel_source.insert(instance.tunnel_source, slot);
+        self.by_tunnel_source
+            .insert(instance.tunnel_source.into(), slot);
         let bloom: Bloom<4> = instance.labels.iter().copied().collect();
         for (words, word) in self.bloom.iter_mut().zip(bloom.words()) {
             words[index] = *word;
@@ -137,8 +138,9 @@ impl Aft {
         if self.by_id.get(&instance.id) == Some(&slot) {
             self.by_id.remove(&instance.id);
         }
-        if self.by_tunnel_source.get(&instance.tunnel_source) == Some(&slot) {
-            self.by_tunnel_source.remove(&instance.tunnel_source);
+        let source = u128::from(instance.tunnel_source);
+        if self.by_tunnel_source.get(&source) == Some(&slot) {
+            self.by_tunnel_source.remove(&source);
         }
         Some(instance)
     }

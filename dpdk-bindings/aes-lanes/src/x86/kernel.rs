@@ -53,7 +53,7 @@ macro_rules! kernel {
             tag::<{ 8 / PER }, 0, BLOCKS>([load(&row, 0); 8 / PER], batch);
         }
 
-        /// The keys of the lanes: CMAC of two blocks under the masters.
+        /// The keys of the lanes: CMAC of one or two blocks under the masters.
         #[inline]
         #[target_feature(enable = $features)]
         fn derive<const N: usize, const FIRST: usize, const BLOCKS: usize>(
@@ -69,10 +69,13 @@ macro_rules! kernel {
             }
             for at in 0..2 {
                 for n in 0..N {
-                    state[n] = xor(state[n], load(&batch.derivations[at], FIRST + n * PER));
+                    let lane = FIRST + n * PER;
                     if at == 1 {
-                        state[n] = xor(state[n], master_padded(masters, FIRST + n * PER));
+                        // Of a message of one block the chain begins here.
+                        state[n] = and(state[n], load_mask(&batch.both, lane));
+                        state[n] = xor(state[n], master_padded(masters, lane));
                     }
+                    state[n] = xor(state[n], load(&batch.derivations[at], lane));
                 }
                 if various {
                     encrypt!(N, state, |n, key| load(&batch.keys[key], FIRST + n * PER));
