@@ -90,6 +90,7 @@ mod tests {
             vec![Measured {
                 pps,
                 swaps_per_s: None,
+                memory: None,
             }]
         };
         let of = [(Program::Afr, measured(5e6)), (Program::Io, measured(9e6))];

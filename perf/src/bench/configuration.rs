@@ -117,7 +117,7 @@ level = "warn"
         service = frames::SERVICE,
         class = frames::CLASS.0,
         bloom = frames.labels == LabelEncoding::Bloom,
-        flows = (2 * frames.flows).next_power_of_two().max(1 << 20),
+        flows = frames.flows.next_power_of_two().max(1 << 20),
         sessions = frames.count().next_power_of_two().clamp(65_536, 1 << 22),
         maglev = if frames.instances > 160 {
             409_609

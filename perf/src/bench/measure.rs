@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
+use serde::Serialize;
 
 use super::check::check;
 use super::configuration::{Surroundings, configuration};
@@ -60,6 +61,21 @@ pub struct Measured {
     pub pps: f64,
     /// Swaps of the AFT a second, where that is what varies.
     pub swaps_per_s: Option<f64>,
+    /// The AFR's memory.
+    pub memory: Option<Growth>,
+}
+
+/// Memory at the begin and at the end of a window, and how many packets were received in between.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Growth {
+    /// Packets received from start to end of the program.
+    pub packets: u64,
+    /// At the window's begin, when every flow was known, in KiB: tables, both copies of the AFT, the program.
+    pub before_kib: u64,
+    /// At its end.
+    pub after_kib: u64,
+    /// Packet buffers in the EAL's huge pages, apart from that.
+    pub huge_kib: u64,
 }
 
 /// A case's frames in files, and what the files are known by.
@@ -203,9 +219,9 @@ impl Bench<'_> {
             })?;
         }
         let scrape = || metrics.map(Exposition::fetch_here).transpose();
-        let (counted, before) = (scrape()?, telemetry.read(ports)?);
+        let (counted, memory, before) = (scrape()?, running.memory()?, telemetry.read(ports)?);
         running.run_for(self.window)?;
-        let (after, recounted) = (telemetry.read(ports)?, scrape()?);
+        let (after, grown, recounted) = (telemetry.read(ports)?, running.memory()?, scrape()?);
         let (received, transmitted) = after.rates_since(&before);
         ensure!(received > 0.0, "nothing is received. {}", running.story());
         if refuses {
@@ -227,6 +243,12 @@ impl Bench<'_> {
         Ok(Measured {
             pps: if refuses { received } else { transmitted },
             swaps_per_s,
+            memory: is_afr.then_some(Growth {
+                packets: after.received,
+                before_kib: memory.resident_kib,
+                after_kib: grown.resident_kib,
+                huge_kib: grown.huge_kib,
+            }),
         })
     }
 
@@ -344,6 +366,7 @@ fn one_pass(running: &mut Running, prefix: &str, frames: u64) -> anyhow::Result<
     Ok(Measured {
         pps: last.rates_since(first).0,
         swaps_per_s: None,
+        memory: None,
     })
 }
 

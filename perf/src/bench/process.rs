@@ -18,6 +18,30 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 15;
 
+/// What a process holds of the machine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Resident, huge pages of a hugetlbfs apart.
+    pub(crate) resident_kib: u64,
+    /// In huge pages of a hugetlbfs.
+    pub(crate) huge_kib: u64,
+}
+
+impl Memory {
+    /// As `/proc/PID/status` has it.
+    fn of(status: &str) -> Option<Self> {
+        let figure = |name: &str| {
+            let mut lines = status.lines();
+            let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        Some(Self {
+            resident_kib: figure("VmRSS")?,
+            huge_kib: figure("HugetlbPages")?,
+        })
+    }
+}
+
 /// A running program. Dropped, it is killed: neither program has anything to lose.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -122,6 +146,13 @@ impl Running {
         bail!("{} did not end when asked to. {}", self.name, self.story())
     }
 
+    /// Its memory.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        Memory::of(&status).with_context(|| format!("{path}: no VmRSS and HugetlbPages in it"))
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -140,5 +171,21 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.runtime);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_the_kernel_tells_it() {
+        let status = "Name:\tafrd\nVmRSS:\t   14321 kB\nRssAnon:\t 1 kB\nHugetlbPages:\t   65536 kB\nThreads:\t9\n";
+        let memory = Memory {
+            resident_kib: 14_321,
+            huge_kib: 65_536,
+        };
+        assert_eq!(Memory::of(status), Some(memory));
+        assert_eq!(Memory::of("VmRSS:\t1 kB\n"), None);
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::frames::Size;
-use super::measure::Measured;
+use super::measure::{Growth, Measured};
 use super::program::Program;
 use super::scenario::Case;
 
@@ -48,6 +48,9 @@ pub struct Run {
     /// Swaps of the AFT a second that there were, the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swaps_per_s: Option<f64>,
+    /// Memory of the AFR in the last round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Growth>,
     /// Measured on an `afrd` with bench hooks.
     pub bench_hooks: bool,
 }
@@ -123,6 +126,7 @@ pub fn runs(case: &Case, measured: &[(Program, Vec<Measured>)], tsc_hz: f64) -> 
                 .target()
                 .filter(|_| is_afr && case.point.is_none()),
             swaps_per_s: (!swaps.is_empty()).then(|| median(&swaps)),
+            memory: rounds.last().filter(|_| is_afr).and_then(|one| one.memory),
             bench_hooks: is_afr && case.needs_hooks(),
         }
     };
@@ -163,6 +167,7 @@ mod tests {
         Measured {
             pps,
             swaps_per_s: None,
+            memory: None,
         }
     }
 

@@ -189,13 +189,28 @@ fn notes(runs: &[Run]) -> Vec<String> {
             swaps.join(", ")
         ));
     }
+    if let [run] = runs
+        .iter()
+        .filter(|run| run.memory.is_some())
+        .collect::<Vec<_>>()[..]
+        && let Some(memory) = run.memory
+    {
+        let mib = |kib: u64| kib as f64 / 1_024.0;
+        notes.push(format!(
+            "Memory of the AFR: {:.1} MiB resident, {:.1} MiB after {:.0} million packets; packet buffers of {:.0} MiB in huge pages apart.",
+            mib(memory.before_kib),
+            mib(memory.after_kib),
+            memory.packets as f64 / 1e6,
+            mib(memory.huge_kib),
+        ));
+    }
     notes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::measure::Measured;
+    use crate::bench::measure::{Growth, Measured};
     use crate::bench::program::Program;
     use crate::bench::report::runs;
     use crate::bench::scenario::Case;
@@ -205,6 +220,12 @@ mod tests {
             vec![Measured {
                 pps,
                 swaps_per_s: Some(998.6),
+                memory: Some(Growth {
+                    packets: 1_000_900_000,
+                    before_kib: 145_408,
+                    after_kib: 145_920,
+                    huge_kib: 65_536,
+                }),
             }]
         };
         let of = [
@@ -236,6 +257,9 @@ mod tests {
         assert_eq!(text.matches(RECEIVED).count(), 1);
         assert!(text.matches(HOOKS).count() >= 1);
         assert!(text.contains("≥ 0.65") && text.contains("no core"));
+        let memory =
+            "142.0 MiB resident, 142.5 MiB after 1001 million packets; packet buffers of 64 MiB";
+        assert!(text.contains(memory), "{text}");
     }
 
     #[test]
