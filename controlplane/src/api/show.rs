@@ -80,6 +80,8 @@ pub(super) async fn workers(site: &Site) -> Result<Vec<WorkerView>, ApiError> {
             dropped_packets: counters.dropped(),
             originated_packets: counters.figure(Figure::Originated),
             handed_packets: counters.figure(Figure::Handed),
+            steered_out_packets: counters.figure(Figure::SteeredOut),
+            steered_in_packets: counters.figure(Figure::SteeredIn),
             flows: counters.figure(Figure::FlowsUsed),
             flows_capacity: counters.figure(Figure::FlowsCapacity),
             busy_cycles: counters.figure(Figure::BusyCycles),

@@ -114,6 +114,8 @@ fn worker(worker: u16, received_packets: u64) -> WorkerView {
         dropped_packets: 5,
         originated_packets: 3,
         handed_packets: 1,
+        steered_out_packets: received_packets / 8,
+        steered_in_packets: received_packets / 10,
         flows: 52_428,
         flows_capacity: 1_048_576,
         busy_cycles: received_packets * 250,

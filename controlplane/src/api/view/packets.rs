@@ -80,7 +80,7 @@ pub struct WorkerView {
     pub epoch: u64,
     /// How many generations that is behind the newest.
     pub epochs_behind: u64,
-    /// Packets taken in, from ports and from other workers.
+    /// Packets taken in, from ports and from other workers, without those steered to others.
     pub received_packets: u64,
     /// Packets forwarded towards instances.
     pub forwarded_request_packets: u64,
@@ -94,6 +94,10 @@ pub struct WorkerView {
     pub originated_packets: u64,
     /// Packets handed over by other workers.
     pub handed_packets: u64,
+    /// Packets received for flows of other workers, and steered to those (`workers.steering`).
+    pub steered_out_packets: u64,
+    /// Packets of its flows that other workers received.
+    pub steered_in_packets: u64,
     /// Flows in its table.
     pub flows: u64,
     /// Size of its table.

@@ -86,6 +86,8 @@ pub(super) fn workers(workers: &[WorkerView]) -> String {
         ">WORKER",
         ">CPU",
         ">RECEIVED",
+        ">STEERED IN",
+        ">STEERED OUT",
         ">REQUESTS",
         ">REPLIES",
         ">PUNTED",
@@ -106,7 +108,13 @@ pub(super) fn workers(workers: &[WorkerView]) -> String {
         table.row(vec![
             worker.worker.to_string(),
             or_dash(worker.lcore.map(|lcore| lcore.to_string())),
-            count(worker.received_packets),
+            // What ports brought: steered packets have columns of their own.
+            count(
+                (worker.received_packets + worker.steered_out_packets)
+                    .saturating_sub(worker.steered_in_packets),
+            ),
+            count(worker.steered_in_packets),
+            count(worker.steered_out_packets),
             count(worker.forwarded_request_packets),
             count(worker.forwarded_reply_packets),
             count(worker.punted_packets),
