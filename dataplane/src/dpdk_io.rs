@@ -188,6 +188,20 @@ impl Egress<Mbuf> for Outs {
     }
 
     #[inline]
+    fn send_all(&mut self, port: PortIx, packets: &mut Burst<Mbuf>) {
+        match self.ports.get_mut(usize::from(port.0)) {
+            Some(out) if out.waiting.is_empty() => {
+                out.waiting_bytes = packets.iter().map(|packet| packet.len() as u64).sum();
+                std::mem::swap(&mut out.waiting, packets);
+                if out.waiting.is_full() {
+                    out.flush();
+                }
+            }
+            _ => packets.drain(..).for_each(|packet| self.send(port, packet)),
+        }
+    }
+
+    #[inline]
     fn discard(&mut self, packet: Mbuf) {
         if self.discarded.try_push(packet).is_ok() && self.discarded.is_full() {
             free_burst(&mut self.discarded);

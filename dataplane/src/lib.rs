@@ -25,6 +25,7 @@ pub mod host;
 pub mod death;
 pub mod clock;
 pub mod explain;
+mod outs;
 pub mod path;
 pub mod worker;
 pub mod steer;

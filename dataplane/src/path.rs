@@ -187,6 +187,8 @@ pub struct Path<'a> {
     pub dispatches: &'a WorkerCounters,
     /// The burst's time.
     pub now: Now,
+    /// The same in milliseconds, as flows have it.
+    pub(crate) now_ms: u32,
     /// The configuration as the fast path compares it.
     pub(crate) plan: &'a Plan,
     /// What the last destination was found to be.
@@ -301,6 +303,14 @@ impl Item {
 pub trait Egress<B: PacketBuf> {
     /// Queues the packet for the port. Where there is no room and none can be made it is freed, and counted there.
     fn send(&mut self, port: PortIx, packet: B);
+
+    /// The same of all packets of a burst, which is empty afterwards.
+    #[inline]
+    fn send_all(&mut self, port: PortIx, packets: &mut Burst<B>) {
+        for packet in packets.drain(..) {
+            self.send(port, packet);
+        }
+    }
 
     /// Parts with a packet that goes nowhere.
     #[inline]

@@ -18,6 +18,7 @@ use crate::fast::{Kind, MacCheck, Plan, Quick, Tally};
 use crate::flow::{Aged, Cursor, Fate, FlowKey, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
 use crate::message::{FlowScan, Shared, WorkerCommand};
+use crate::outs::Outs;
 use crate::packet::icmp6::{Error, kind::ECHO_REQUEST};
 use crate::packet::parse::{self, ParseError, Upper};
 use crate::packet::{PacketBuf, PacketPool};
@@ -204,17 +205,23 @@ impl<P: PacketPool> Worker<P> {
         egress: &mut E,
         pool: &mut P,
     ) {
-        self.count_received(port, packets);
-        self.run(now, port, packets, egress, pool, true);
+        let count = packets.len();
+        let bytes = self.run(now, port, packets, egress, pool, true);
+        self.count(port, count, bytes);
+    }
+
+    #[inline(always)]
+    fn count(&mut self, port: PortIx, packets: usize, bytes: usize) {
+        let counters = &mut self.own.counters;
+        counters.add(Figure::RxPackets(port), packets as u64);
+        counters.add(Figure::RxBytes(port), bytes as u64);
     }
 
     /// Counts a burst as received by `port`.
     #[inline]
     pub fn count_received(&mut self, port: PortIx, packets: &Burst<P::Buf>) {
         let bytes: usize = packets.iter().map(|p| p.data().len()).sum();
-        let count = packets.len() as u64;
-        self.own.counters.add(Figure::RxPackets(port), count);
-        self.own.counters.add(Figure::RxBytes(port), bytes as u64);
+        self.count(port, packets.len(), bytes);
     }
 
     /// As [`Self::burst`], for packets that are counted already.
@@ -229,6 +236,7 @@ impl<P: PacketPool> Worker<P> {
         self.run(now, port, packets, egress, pool, true);
     }
 
+    /// Returns the bytes that there were.
     fn run<E: Egress<P::Buf>>(
         &mut self,
         now: Now,
@@ -237,7 +245,7 @@ impl<P: PacketPool> Worker<P> {
         egress: &mut E,
         pool: &mut P,
         may_hand_over: bool,
-    ) {
+    ) -> usize {
         let aft = self.reader.get();
         let mut path = Path {
             aft,
@@ -245,6 +253,7 @@ impl<P: PacketPool> Worker<P> {
             shared: &self.shared,
             dispatches: &self.shared.counters[usize::from(self.own.id.0)],
             now,
+            now_ms: now.mono_ms(),
             plan: &self.plan,
             mac: MacCheck::Unknown,
             target: None,
@@ -254,51 +263,62 @@ impl<P: PacketPool> Worker<P> {
         };
         let ingress = path.plan.port(port);
         let quick = &mut *self.quick;
+        let mut bytes = 0;
         for (packet, quick) in packets.iter().zip(&mut *quick) {
+            let frame = packet.data();
+            bytes += frame.len();
             quick.kind = Kind::Whole;
             if self.fast && packet.is_contiguous() {
-                path.plan
-                    .recognise(ingress, packet.data(), &path.own.flows, quick);
+                path.plan.recognise(ingress, frame, &path.own.flows, quick);
             }
         }
         for quick in quick.iter_mut().take(packets.len()) {
             Plan::find(quick, &path.own.flows);
         }
-        path.check_macs(packets, &mut quick[..packets.len()]);
         let mut tally = Tally::default();
-        for (mut packet, (quick, item)) in packets.drain(..).zip(quick.iter().zip(&mut *self.items))
-        {
+        let mut outs = Outs::default();
+        let mut macs_checked = false;
+        for at in 0..packets.len().min(BURST) {
+            // MACs are checked together, but not before it shows that there is one to check.
+            if !macs_checked && path.needs_mac(packets[at].data(), &mut quick[at]) {
+                path.check_macs(&packets[at..], &mut quick[at..]);
+                macs_checked = true;
+            }
+            let (packet, quick) = (&mut packets[at], &quick[at]);
             let taken = match quick.kind {
-                Kind::Request => path.fast_request(&mut packet, quick, &mut tally),
-                Kind::Reply => path.fast_reply(&mut packet, quick, &mut tally),
+                Kind::Request => path.fast_request(packet, quick, &mut tally),
+                Kind::Reply => path.fast_reply(packet, quick, &mut tally),
                 Kind::Whole => None,
             };
-            if let Some(port) = taken {
-                egress.send(port, packet);
+            if taken.is_some() {
+                outs.set(at, taken);
                 continue;
             }
+            let item = &mut self.items[at];
             let verdict = if quick.kind == Kind::Request {
-                if path.fast_refusal(&packet, quick) {
+                if path.fast_refusal(packet, quick) {
                     path.own.counters.count(Figure::FastPath);
                     let refused = Verdict::Drop(DropReason::MacInvalid, None);
-                    path.dispose(refused, packet, egress);
+                    outs.set(at, path.count(refused));
                     continue;
                 }
                 path.mac = quick.mac;
-                path.recognised(&mut packet, port, quick, item)
+                path.recognised(packet, port, quick, item)
             } else {
                 path.mac = MacCheck::Unknown;
-                path.whole(&mut packet, port, item)
+                path.whole(packet, port, item)
             };
             if verdict == Verdict::Drop(DropReason::IcmpUnmatched, None)
                 && item.target.is_service()
                 && may_hand_over
             {
-                path.hand_over(&self.peers, item, &packet, pool);
+                path.hand_over(&self.peers, item, packet, pool);
             }
-            path.dispose(verdict, packet, egress);
+            outs.set(at, path.count(verdict));
         }
         tally.enter(&mut path.own.counters);
+        outs.part(packets, egress);
+        bytes
     }
 
     /// What is done between bursts: errors handed over by other workers, ageing, clients of dead instances, commands,
@@ -656,10 +676,10 @@ impl Path<'_> {
         }
     }
 
-    /// Counts the verdict and parts with the packet.
+    /// Counts the verdict. Returns where the packet leaves, if it does.
     #[inline]
-    fn dispose<B: PacketBuf, E: Egress<B>>(&mut self, verdict: Verdict, packet: B, egress: &mut E) {
-        let out = match verdict {
+    fn count(&mut self, verdict: Verdict) -> Option<PortIx> {
+        match verdict {
             Verdict::Forward(port) => Some(port),
             Verdict::Punt(reason, port) => {
                 self.own.counters.count(Figure::Punt(reason));
@@ -669,10 +689,6 @@ impl Path<'_> {
                 self.own.counters.count(Figure::Drop(reason));
                 port
             }
-        };
-        match out {
-            Some(port) => egress.send(port, packet),
-            None => egress.discard(packet),
         }
     }
 }

@@ -21,7 +21,7 @@ use support::corpus::corpus;
 use support::hostile::{PORTS, world};
 use support::metadata::{labels, prefix, report, request, with_prefixes};
 use support::pool::Buf;
-use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, ip, service};
+use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, Setup, ip, service};
 use support::world::{World, ack, data, datagram, syn, tunnelled_reply};
 
 #[derive(Default)]
@@ -260,4 +260,20 @@ fn an_untagged_broadcast_at_a_tagged_port_is_nobodys() {
     let one = burst(&mut fast, FABRIC, &frames);
     assert_eq!(one, burst(&mut whole, FABRIC, &frames));
     assert!(one.sent.is_empty(), "{one:?}");
+}
+
+/// A flow's place may be another's by the time its packet's turn comes, in the same burst and with the same metadata.
+#[test]
+fn a_flow_that_gave_way_in_the_burst_is_not_taken_for_who_came() {
+    let small = || World::new(Setup::new(4).config(|config| config.flows.capacity = 1));
+    let (mut fast, mut whole) = (small(), small());
+    whole.workers[0].forgo_fast_path();
+    let of = |port| datagram(port, service(CHAT)).asking(&request()).frame();
+    for frames in [vec![of(1)], vec![of(2), of(1)], vec![of(1), of(2), of(1)]] {
+        let one = burst(&mut fast, EDGE, &frames);
+        assert_eq!(one, burst(&mut whole, EDGE, &frames));
+        assert_eq!(one.flows.len(), 1);
+    }
+    let evicted = |(name, count): &(String, u64)| name.contains("flow_evicted").then_some(*count);
+    assert_eq!(counts(&fast).iter().find_map(evicted), Some(4));
 }

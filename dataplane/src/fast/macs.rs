@@ -41,8 +41,9 @@ type Places = ArrayVec<u8, BURST>;
 
 impl Path<'_> {
     /// Computes the MACs of those of the burst that will be verified.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn check_macs<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick]) {
+        self.table_at = self.own.flows.changes();
         let mut wanted = Places::new();
         for (at, (packet, quick)) in packets.iter().zip(quick.iter_mut()).enumerate() {
             if self.needs_mac(packet.data(), quick) {
@@ -57,7 +58,7 @@ impl Path<'_> {
     /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not the flow's last one. Where it is of a
     /// flow, takes the fingerprint of the request, for it is needed again.
     #[inline(always)]
-    fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
+    pub(crate) fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
         if quick.object_len == 0 || quick.kind == Kind::Whole {
             return false;
         }

@@ -4,8 +4,8 @@ use afr_wire::{Object, Place};
 
 use super::shape::{Quick, object};
 use super::{MacCheck, Tally};
-use crate::aft::PathKind;
-use crate::flow::{FlowState, Pin};
+use crate::aft::{PathEntry, PathKind};
+use crate::flow::{FlowEntry, FlowRef, FlowState, Pin};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be32};
@@ -16,6 +16,13 @@ use crate::request::forward::flow_label;
 
 /// Segments with one of these change what is known of their flow.
 const CONTROL: u8 = flag::SYN | flag::RST | flag::FIN;
+
+/// What a segment says of how far its client is.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    acknowledges: Option<u32>,
+    next: Option<u32>,
+}
 
 impl Path<'_> {
     /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
@@ -29,87 +36,94 @@ impl Path<'_> {
         let flow = quick.flow?;
         let frame = buf.data();
         let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
-        let addresses = head[22..].first_chunk::<32>()?;
         let known = quick.known && self.own.flows.changes() == self.table_at;
         let entry = self.own.flows.entry_mut(flow);
-        if head[21] <= 1 || !known && !entry.is_of(addresses, quick.ports, quick.protocol) {
+        if head[21] <= 1 {
             return None;
         }
-        let (mut last_ack, mut next_seq) = (None, None);
-        if quick.protocol == protocol::TCP {
-            let l4 = frame.get(quick.l4 as usize..)?;
-            let tcp = l4.first_chunk::<20>()?;
-            let header_len = usize::from(tcp[12] >> 4) * 4;
-            let settled = entry.state() == FlowState::Established && entry.opening_tokens() == 0;
-            if header_len < 20 || header_len > l4.len() || tcp[13] & CONTROL != 0 || !settled {
+        if !known {
+            let addresses = head[22..].first_chunk::<32>()?;
+            if !entry.is_of(addresses, quick.ports, quick.protocol) {
                 return None;
-            }
-            if tcp[13] & flag::ACK != 0 {
-                last_ack = Some(be32(tcp, 8));
-            }
-            let payload = l4.len() - header_len;
-            if payload != 0 {
-                next_seq = Some(be32(tcp, 4).wrapping_add(payload as u32));
             }
         }
         let mut unchanged = 0;
-        let mut changed = false;
         if quick.object_len != 0 {
             let (print, usable) = Fingerprint::read(entry.fingerprint);
-            changed = print != quick.print;
-            if changed && quick.mac != MacCheck::Right {
-                return None;
+            if print != quick.print {
+                return self.fast_changed(buf, quick, flow, tally);
             }
-            unchanged = u64::from(usable && !changed);
+            unchanged = u64::from(usable);
         }
+        let progress = if quick.protocol == protocol::TCP {
+            Some(Progress::of(entry, frame, quick)?)
+        } else {
+            None
+        };
         let Pin::Instance(slot, incarnation) = entry.pin() else {
             return None;
         };
         let path = self.aft.path.get(slot.index())?;
-        let (kind, port) = (path.kind, path.port);
-        let outer = if kind == PathKind::Encap { IPV6_LEN } else { 0 };
-        if path.incarnation != incarnation
-            || path.tagged
-            || usize::from(quick.ip_len) + outer > usize::from(path.mtu)
-            || !self.shared.live.alive(slot, incarnation)
-        {
+        if !self.shared.live.alive(slot, incarnation) || !path.takes(incarnation, quick.ip_len) {
             return None;
         }
-        if kind == PathKind::Encap && !buf.has_headroom(IPV6_LEN) || kind == PathKind::None {
+        if !leave(buf, quick, path) {
             return None;
         }
-        if changed {
-            // Whatever it asks for, the flow stays: only what is malformed is dropped, and that is not for here.
-            let object = object(buf.data(), usize::from(quick.object_len));
-            let origin = quick.origin(buf.data());
-            self.mac = MacCheck::Right;
-            let kept = self.changed(&origin, flow, quick.print, object);
-            self.mac = MacCheck::Unknown;
-            if kept.is_err() {
-                return None;
-            }
-        }
-        match kind {
-            PathKind::Encap => {
-                let label = flow_label(quick.hash);
-                if !path.header.encapsulate(buf, quick.ip_len, label, path.ecn) {
-                    return None;
-                }
-            }
-            PathKind::L2 => path.header.readdress(buf),
-            PathKind::None => return None,
-        }
-        let entry = self.own.flows.entry_mut(flow);
-        entry.touch(self.now.mono_ms());
-        if let Some(ack) = last_ack {
-            entry.last_ack = ack;
-        }
-        if let Some(next) = next_seq {
-            entry.note_sent(next);
+        entry.touch(self.now_ms);
+        if let Some(progress) = progress {
+            progress.note(entry);
         }
         tally.unchanged += unchanged;
         tally.requests += 1;
-        Some(port)
+        Some(path.port)
+    }
+
+    /// The same where the metadata are not the ones verified last: they must be right.
+    #[inline(never)]
+    fn fast_changed<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        quick: &Quick,
+        flow: FlowRef,
+        tally: &mut Tally,
+    ) -> Option<PortIx> {
+        if quick.mac != MacCheck::Right {
+            return None;
+        }
+        let entry = self.own.flows.entry(flow);
+        let progress = if quick.protocol == protocol::TCP {
+            Some(Progress::of(entry, buf.data(), quick)?)
+        } else {
+            None
+        };
+        let Pin::Instance(slot, incarnation) = entry.pin() else {
+            return None;
+        };
+        let path = self.aft.path.get(slot.index())?;
+        let room = path.kind != PathKind::Encap || buf.has_headroom(IPV6_LEN);
+        if !room
+            || !self.shared.live.alive(slot, incarnation)
+            || !path.takes(incarnation, quick.ip_len)
+        {
+            return None;
+        }
+        // Whatever it asks for, the flow stays: only what is malformed is dropped, and that is not for here.
+        let object = object(buf.data(), usize::from(quick.object_len));
+        let origin = quick.origin(buf.data());
+        self.mac = MacCheck::Right;
+        let kept = self.changed(&origin, flow, quick.print, object);
+        self.mac = MacCheck::Unknown;
+        if kept.is_err() || !leave(buf, quick, path) {
+            return None;
+        }
+        let entry = self.own.flows.entry_mut(flow);
+        entry.touch(self.now_ms);
+        if let Some(progress) = progress {
+            progress.note(entry);
+        }
+        tally.requests += 1;
+        Some(path.port)
     }
 
     /// What `destination` is. Most packets of a burst have the same.
@@ -149,5 +163,46 @@ impl Path<'_> {
                 .flows
                 .knows(quick.hash, addresses, quick.ports, quick.protocol)
             && Object::parse(object(frame, usize::from(quick.object_len)), Place::InBand).is_ok()
+    }
+}
+
+impl Progress {
+    /// What the segment says, if it changes nothing else of its flow.
+    #[inline(always)]
+    fn of(entry: &FlowEntry, frame: &[u8], quick: &Quick) -> Option<Self> {
+        let l4 = frame.get(quick.l4 as usize..)?;
+        let tcp = l4.first_chunk::<20>()?;
+        let header_len = usize::from(tcp[12] >> 4) * 4;
+        let settled = entry.state() == FlowState::Established && entry.opening_tokens() == 0;
+        if header_len < 20 || header_len > l4.len() || tcp[13] & CONTROL != 0 || !settled {
+            return None;
+        }
+        let payload = l4.len() - header_len;
+        Some(Self {
+            acknowledges: (tcp[13] & flag::ACK != 0).then(|| be32(tcp, 8)),
+            next: (payload != 0).then(|| be32(tcp, 4).wrapping_add(payload as u32)),
+        })
+    }
+
+    #[inline(always)]
+    fn note(self, entry: &mut FlowEntry) {
+        if let Some(acknowledges) = self.acknowledges {
+            entry.last_ack = acknowledges;
+        }
+        if let Some(next) = self.next {
+            entry.note_sent(next);
+        }
+    }
+}
+
+/// Gives the packet the headers to leave with. `false`: there is no room for them, and nothing was changed.
+#[inline(always)]
+fn leave<B: PacketBuf>(buf: &mut B, quick: &Quick, path: &PathEntry) -> bool {
+    if path.kind == PathKind::Encap {
+        let label = flow_label(quick.hash);
+        path.header.encapsulate(buf, quick.ip_len, label, path.ecn)
+    } else {
+        path.header.readdress(buf);
+        true
     }
 }

@@ -45,8 +45,8 @@ pub(crate) struct Quick {
     pub(super) l4: u16,
     /// Length of the metadata object at `BEHIND_IPV6 + 4`, 0 if there is none.
     pub(super) object_len: u16,
-    /// Source and destination port.
-    pub(super) ports: (u16, u16),
+    /// Source and destination port, as the header has them, the first byte lowest.
+    pub(super) ports: u32,
     /// The flow it probably is of.
     pub(super) flow: Option<FlowRef>,
     /// It is, as the table was when the burst's MACs were looked at. Of a reply: its report was applied by then.
@@ -69,7 +69,7 @@ impl Quick {
         ip_len: 0,
         l4: 0,
         object_len: 0,
-        ports: (0, 0),
+        ports: 0,
         flow: None,
         known: false,
         hash: 0,
@@ -88,7 +88,7 @@ impl Quick {
                 source: array(frame, ETHERNET_LEN + 8),
                 destination: array(frame, ETHERNET_LEN + 24),
                 protocol: self.protocol,
-                destination_port: self.ports.1,
+                destination_port: ((self.ports >> 16) as u16).swap_bytes(),
             },
             peer: None,
         }
@@ -206,10 +206,7 @@ impl Plan {
                 datagram && chain.object_len != 0 && frame[BEHIND_IPV6 + 7] & NEW_TASK != 0;
             quick.mac = MacCheck::Unknown;
             quick.known = false;
-            quick.ports = (
-                u16::from_be_bytes([l4[0], l4[1]]),
-                u16::from_be_bytes([l4[2], l4[3]]),
-            );
+            quick.ports = u32::from_le_bytes([l4[0], l4[1], l4[2], l4[3]]);
             quick.hash = flows.hash_of(addresses, quick.ports, chain.protocol);
             flows.prefetch_bucket(quick.hash);
         } else if port.inside

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::Hasher as _;
 
+use dpdk::vector::same_pair;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
@@ -33,29 +34,25 @@ impl FlowKey {
     #[inline]
     #[must_use]
     pub fn hash(&self, seeds: &FlowSeeds) -> u64 {
-        hash(
-            seeds,
-            self.src,
-            self.dst,
-            (self.sport, self.dport),
-            self.proto,
-        )
+        let ports = wire_ports(self.sport, self.dport);
+        hash(seeds, self.src, self.dst, ports, self.proto)
     }
+}
+
+/// Both ports as a header has them, the first byte lowest.
+#[inline(always)]
+const fn wire_ports(sport: u16, dport: u16) -> u32 {
+    let ([a, b], [c, d]) = (sport.to_be_bytes(), dport.to_be_bytes());
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// The hash of a key in its parts.
 #[inline(always)]
-pub(super) fn hash(
-    seeds: &FlowSeeds,
-    src: [u8; 16],
-    dst: [u8; 16],
-    (sport, dport): (u16, u16),
-    proto: u8,
-) -> u64 {
+pub(super) fn hash(seeds: &FlowSeeds, src: [u8; 16], dst: [u8; 16], ports: u32, proto: u8) -> u64 {
     let mut hasher = FoldHasher::with_seed(seeds.per_hasher, &seeds.shared);
     hasher.write_u128(u128::from_ne_bytes(src));
     hasher.write_u128(u128::from_ne_bytes(dst));
-    hasher.write_u64(u64::from(sport) << 32 | u64::from(dport) << 8 | u64::from(proto));
+    hasher.write_u64(u64::from(ports) << 8 | u64::from(proto));
     hasher.finish()
 }
 
@@ -130,8 +127,8 @@ pub enum Pin {
 pub struct FlowEntry {
     src: [u8; 16],
     dst: [u8; 16],
-    sport: u16,
-    dport: u16,
+    /// Both, as [`wire_ports`] has them.
+    ports: u32,
     proto: u8,
     /// [`FlowState`] in the low two bits, the flags below over it.
     mark: u8,
@@ -168,8 +165,7 @@ impl FlowEntry {
     pub(super) const VACANT: Self = Self {
         src: [0; 16],
         dst: [0; 16],
-        sport: 0,
-        dport: 0,
+        ports: 0,
         proto: 0,
         mark: 0,
         slot: Slot(0),
@@ -197,8 +193,7 @@ impl FlowEntry {
         Self {
             src: key.src,
             dst: key.dst,
-            sport: key.sport,
-            dport: key.dport,
+            ports: wire_ports(key.sport, key.dport),
             proto: key.proto,
             mark: state as u8 | spilled,
             slot,
@@ -212,11 +207,12 @@ impl FlowEntry {
     /// The flow's key.
     #[must_use]
     pub const fn key(&self) -> FlowKey {
+        let [a, b, c, d] = self.ports.to_le_bytes();
         FlowKey {
             src: self.src,
             dst: self.dst,
-            sport: self.sport,
-            dport: self.dport,
+            sport: u16::from_be_bytes([a, b]),
+            dport: u16::from_be_bytes([c, d]),
             proto: self.proto,
         }
     }
@@ -235,21 +231,16 @@ impl FlowEntry {
         // Without short cuts: every part is in the same line, and a mismatch behind a matching tag is rare.
         (self.src == key.src)
             & (self.dst == key.dst)
-            & (self.sport == key.sport)
-            & (self.dport == key.dport)
+            & (self.ports == wire_ports(key.sport, key.dport))
             & (self.proto == key.proto)
     }
 
-    /// The same for a key in its parts, the addresses as they follow each other in an IPv6 header.
+    /// The same for a key in its parts: the addresses as they follow each other in an IPv6 header, the ports as the upper
+    /// layer's header has them, the first byte lowest.
     #[inline(always)]
     #[must_use]
-    pub fn is_of(&self, addresses: &[u8; 32], (sport, dport): (u16, u16), proto: u8) -> bool {
-        let (src, dst) = halves(addresses);
-        (self.src == src)
-            & (self.dst == dst)
-            & (self.sport == sport)
-            & (self.dport == dport)
-            & (self.proto == proto)
+    pub fn is_of(&self, addresses: &[u8; 32], ports: u32, proto: u8) -> bool {
+        same_pair(&self.src, &self.dst, addresses) && (self.ports == ports) & (self.proto == proto)
     }
 
     /// How far the flow has come.

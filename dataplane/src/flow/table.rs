@@ -104,10 +104,10 @@ impl FlowTable {
         key.hash(&self.seeds)
     }
 
-    /// The same for a key in its parts, the addresses as they follow each other in an IPv6 header.
+    /// The same for a key in its parts, as [`FlowEntry::is_of`] takes them.
     #[inline(always)]
     #[must_use]
-    pub fn hash_of(&self, addresses: &[u8; 32], ports: (u16, u16), proto: u8) -> u64 {
+    pub fn hash_of(&self, addresses: &[u8; 32], ports: u32, proto: u8) -> u64 {
         let (src, dst) = halves(addresses);
         hash(&self.seeds, src, dst, ports, proto)
     }
@@ -147,7 +147,7 @@ impl FlowTable {
     /// Whether there is a flow of this key, in its parts.
     #[inline(always)]
     #[must_use]
-    pub fn knows(&self, hash: u64, addresses: &[u8; 32], ports: (u16, u16), proto: u8) -> bool {
+    pub fn knows(&self, hash: u64, addresses: &[u8; 32], ports: u32, proto: u8) -> bool {
         let is = |number: u32| self.slab[number as usize].is_of(addresses, ports, proto);
         self.index.find(hash, is).is_some()
     }

@@ -93,7 +93,31 @@ pub fn equal(figures: &[u16; 10], wanted: u16) -> u32 {
     each_equal(figures, wanted)
 }
 
-/// The same, one by one.
+/// Whether `first` and `second` are what `both` is made of.
+#[inline(always)]
+#[must_use]
+pub fn same_pair(first: &[u8; 16], second: &[u8; 16], both: &[u8; 32]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8,
+        };
+        // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of sixteen bytes, of a whole array or of a
+        // half of `both`, and needs no alignment.
+        unsafe {
+            let load = |bytes: *const u8| _mm_loadu_si128(bytes.cast::<__m128i>());
+            let low = _mm_cmpeq_epi8(load(first.as_ptr()), load(both.as_ptr()));
+            let high = _mm_cmpeq_epi8(load(second.as_ptr()), load(both.as_ptr().add(16)));
+            _mm_movemask_epi8(_mm_and_si128(low, high)) == 0xFFFF
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        both[..16] == *first && both[16..] == *second
+    }
+}
+
+/// As [`equal`], one by one.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn each_equal(figures: &[u16; 10], wanted: u16) -> u32 {
     let bits = figures.iter().enumerate();
@@ -155,6 +179,18 @@ mod tests {
             for wanted in [0, 1, 0x7FFF, 0x8000, u16::MAX, 0xFF, 0xFF00, figures[9]] {
                 assert_eq!(equal(&figures, wanted), each_equal(&figures, wanted));
             }
+        }
+    }
+
+    #[test]
+    fn a_pair_is_the_same_only_in_every_bit() {
+        let both: [u8; 32] = std::array::from_fn(|at| at as u8 * 7);
+        let (first, second) = (*both.first_chunk().unwrap(), *both.last_chunk().unwrap());
+        assert!(same_pair(&first, &second, &both));
+        for bit in 0..256 {
+            let mut other = both;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!same_pair(&first, &second, &other));
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::config::{Config, EcnMode, Instance, Path};
 use crate::id::{Incarnation, PortIx};
 use crate::packet::encap::HeaderTemplate;
+use crate::packet::parse::IPV6_LEN;
 
 /// How packets reach an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +29,10 @@ pub struct PathEntry {
     pub kind: PathKind,
     /// ECN of the outer header.
     pub ecn: EcnMode,
-    /// Whether the port sends in an 802.1Q VLAN: then [`Self::header`] lacks the tag.
-    pub tagged: bool,
     /// Largest packet the path carries, in bytes, outer header included.
     pub mtu: u16,
+    /// Largest packet that it carries behind [`Self::header`], as a client sent it; 0 where none may be sent so.
+    room: u16,
     /// Whose path this is: a flow pinned to another incarnation must not take it. 0, which no instance has, if nobody's.
     pub incarnation: Incarnation,
 }
@@ -45,8 +46,8 @@ impl PathEntry {
         port: PortIx(0),
         kind: PathKind::None,
         ecn: EcnMode::Compatibility,
-        tagged: false,
         mtu: 0,
+        room: 0,
         incarnation: Incarnation(0),
     };
 
@@ -60,6 +61,10 @@ impl PathEntry {
         let next_hop = instance.path.next_hop();
         let port = config.ports.get(usize::from(next_hop.port.0));
         let router = &config.router;
+        // A tag has no place in the header.
+        let tagged = port.is_none_or(|port| port.vlan.is_some());
+        let outer = if kind == PathKind::Encap { IPV6_LEN } else { 0 };
+        let room = usize::from(instance.mtu).saturating_sub(outer) as u16;
         Self {
             header: HeaderTemplate::new(
                 next_hop.mac,
@@ -71,10 +76,16 @@ impl PathEntry {
             port: next_hop.port,
             kind,
             ecn: instance.ecn,
-            tagged: port.is_none_or(|port| port.vlan.is_some()),
             mtu: instance.mtu,
+            room: if tagged { 0 } else { room },
             incarnation: instance.incarnation,
         }
+    }
+
+    /// Whether a packet of `ip_len` bytes of a flow pinned to this incarnation can leave as it is, behind [`Self::header`].
+    #[inline(always)]
+    pub(crate) fn takes(&self, incarnation: Incarnation, ip_len: u16) -> bool {
+        self.incarnation == incarnation && ip_len <= self.room
     }
 
     /// The instance's segment identifier, as on the wire; zero unless [`PathKind::Encap`].
