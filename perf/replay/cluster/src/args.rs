@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Arrivals per time relative to the workload's own; several are so many replays
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub(crate) speedup: Vec<f64>,
-    /// Requests a second relative to what the cluster can serve, measured first; instead of --speedup
+    /// Requests a second relative to what an even cluster can serve, measured first; instead of --speedup
     #[arg(long, value_delimiter = ',', conflicts_with = "speedup")]
     pub(crate) load: Vec<f64>,
     /// Requests to replay at the most

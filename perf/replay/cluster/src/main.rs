@@ -32,12 +32,14 @@ fn main() -> Result<()> {
     let (mut result, mut detail) = (create("result.json")?, create("detail.json")?);
     let mut all: Vec<Runs> = Vec::new();
     for kind in args.kinds()? {
+        let mut capacity = None;
         for scenario in args.scenarios()? {
             writeln!(out, "{}", args.announce(kind, &scenario)?)?;
-            let loads = args.loads(kind, &scenario)?;
-            if let Some(capacity) = loads.capacity {
-                writeln!(out, "capacity: {capacity:.2} requests a second")?;
+            let loads = args.loads(kind, &scenario, capacity)?;
+            if let (Some(found), None) = (loads.capacity, capacity) {
+                writeln!(out, "capacity, even: {found:.2} requests a second")?;
             }
+            capacity = loads.capacity;
             for speed in &loads.speeds {
                 let runs = runs::all(&args, kind, &scenario, *speed, loads.capacity)?;
                 writeln!(out, "{}", table::table(&runs))?;

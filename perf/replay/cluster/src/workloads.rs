@@ -7,9 +7,10 @@ use std::path::Path;
 use afr_perf::trace::sessions::Sessions;
 use afr_perf::trace::{Slice, mooncake};
 use afr_replay::agents::Agents;
+use afr_replay::figures::Run;
 use afr_replay::scenario::Scenario;
 use afr_replay::workload::Workload;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::args::Args;
 use crate::policies;
@@ -17,6 +18,12 @@ use crate::simulate::ClusterSize;
 
 /// What is asked of a cluster to find out what it can serve: far more.
 const FLOOD: f64 = 1_000.0;
+
+/// Agents' requests at once would find no cache at all: what the cluster serves of them is the rate at which nine of ten have
+/// their first token within this time. It is looked for between two speeds, in so many steps.
+const LIMIT_MS: f64 = 1_000.0;
+const SPEEDS: (f64, f64) = (0.02, 5.0);
+const HALVINGS: usize = 7;
 
 /// Steps to the speed that makes a wanted rate, at the most, and how near is near enough.
 const APPROACHES: usize = 6;
@@ -185,16 +192,24 @@ impl Args {
     }
 
     /// The speeds that were asked for, or make the loads that were.
-    pub(crate) fn loads(&self, kind: Kind, scenario: &Scenario) -> Result<Loads> {
+    pub(crate) fn loads(
+        &self,
+        kind: Kind,
+        scenario: &Scenario,
+        capacity: Option<f64>,
+    ) -> Result<Loads> {
         if self.load.is_empty() {
             return Ok(Loads {
                 speeds: self.speedup.clone(),
                 capacity: None,
             });
         }
+        let capacity = match capacity {
+            Some(capacity) => capacity,
+            None => self.capacity(kind)?,
+        };
         let seed = self.seeds.first().copied().context("no seed")?;
         let first = self.workload(kind, scenario, seed, 1.0)?;
-        let capacity = self.capacity(&first, scenario)?;
         let speed = |load: &f64| {
             let rate = load * capacity;
             self.speed_for(kind, scenario, rate, first.rate_per_s())
@@ -219,18 +234,35 @@ impl Args {
         Ok(speed)
     }
 
-    /// What the cluster serves a second of this workload while nothing happens to it, all of which is there at once, under
-    /// the oracle that saves most.
-    fn capacity(&self, workload: &Workload, scenario: &Scenario) -> Result<f64> {
-        let flood = workload.sped_up(FLOOD);
-        let quiet = Scenario {
-            events: Vec::new(),
-            ..scenario.clone()
-        };
-        let (served, ..) = policies::run("oracle:4", &flood, &quiet, self, 1)?;
-        let ends = served.iter().map(|it| it.arrival_ms + it.ttft_ms);
-        let last_ms = ends.fold(1.0, f64::max);
-        Ok(served.len() as f64 * 1_000.0 / last_ms)
+    /// What an even cluster of so many instances serves a second of this workload, under the oracle that saves most: of
+    /// agents see [`LIMIT_MS`], of others what it serves when all requests are there at once.
+    fn capacity(&self, kind: Kind) -> Result<f64> {
+        let even = Scenario::even(self.instances);
+        let seed = self.seeds.first().copied().context("no seed")?;
+        let run = |workload: &Workload| policies::run("oracle:4", workload, &even, self, 1);
+        if kind != Kind::Agents {
+            let flood = self.workload(kind, &even, seed, 1.0)?.sped_up(FLOOD);
+            let (served, ..) = run(&flood)?;
+            let ends = served.iter().map(|it| it.arrival_ms + it.ttft_ms);
+            let last_ms = ends.fold(1.0, f64::max);
+            return Ok(served.len() as f64 * 1_000.0 / last_ms);
+        }
+        let mut capacity = 0.0;
+        let (mut slow, mut fast) = SPEEDS;
+        for _ in 0..HALVINGS {
+            let speed = (slow * fast).sqrt();
+            let workload = self.workload(kind, &even, seed, speed)?;
+            let (served, ..) = run(&workload)?;
+            let judged = Run::new("", seed, workload.jobs.len(), &served, self.instances);
+            if judged.ttft_ms.p90 < LIMIT_MS {
+                slow = speed;
+                capacity = workload.rate_per_s();
+            } else {
+                fast = speed;
+            }
+        }
+        ensure!(capacity > 0.0, "the cluster serves no agents in time");
+        Ok(capacity)
     }
 }
 
