@@ -40,8 +40,8 @@ fn main() -> Result<()> {
                 writeln!(out, "capacity, even: {found:.2} requests a second")?;
             }
             capacity = loads.capacity;
-            for speed in &loads.speeds {
-                let runs = runs::all(&args, kind, &scenario, *speed, loads.capacity)?;
+            for pace in &loads.paces {
+                let runs = runs::all(&args, kind, &scenario, *pace, loads.capacity)?;
                 writeln!(out, "{}", table::table(&runs))?;
                 out.flush()?;
                 serde_json::to_writer(&mut result, &runs.agreed())?;

@@ -13,14 +13,14 @@ use anyhow::{Context, Result};
 
 use crate::args::Args;
 use crate::policies;
-use crate::workloads::Kind;
+use crate::workloads::{Kind, Pace};
 
 /// Runs every policy with every seed. Each run is of one thread, and the same whatever runs beside it.
 pub(crate) fn all(
     args: &Args,
     kind: Kind,
     scenario: &Scenario,
-    speed: f64,
+    pace: Pace,
     capacity: Option<f64>,
 ) -> Result<Runs> {
     let names: Vec<&str> = if args.policies.iter().any(|name| name == "all") {
@@ -30,7 +30,7 @@ pub(crate) fn all(
     };
     let seeds = args.seeds.iter();
     let workloads: Vec<(u64, Workload)> = seeds
-        .map(|seed| Ok((*seed, args.workload(kind, scenario, *seed, speed)?)))
+        .map(|seed| Ok((*seed, args.paced(kind, scenario, *seed, pace)?)))
         .collect::<Result<_>>()?;
     let wanted: Vec<(&str, &(u64, Workload))> = workloads
         .iter()

@@ -38,8 +38,17 @@ pub(crate) enum Kind {
 }
 
 /// How fast a workload is to be replayed.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Pace {
+    /// At this speed, whatever the seed.
+    Speed(f64),
+    /// So that so many requests arrive a second with every seed: sessions that begin in bursts differ.
+    Rate(f64),
+}
+
+/// All paces that are wanted.
 pub(crate) struct Loads {
-    pub(crate) speeds: Vec<f64>,
+    pub(crate) paces: Vec<Pace>,
     /// Requests a second that the cluster serves, if that was measured.
     pub(crate) capacity: Option<f64>,
 }
@@ -200,7 +209,7 @@ impl Args {
     ) -> Result<Loads> {
         if self.load.is_empty() {
             return Ok(Loads {
-                speeds: self.speedup.clone(),
+                paces: self.speedup.iter().copied().map(Pace::Speed).collect(),
                 capacity: None,
             });
         }
@@ -208,30 +217,46 @@ impl Args {
             Some(capacity) => capacity,
             None => self.capacity(kind)?,
         };
-        let seed = self.seeds.first().copied().context("no seed")?;
-        let first = self.workload(kind, scenario, seed, 1.0)?;
-        let speed = |load: &f64| {
+        let pace = |load: &f64| {
             let rate = load * capacity;
-            self.speed_for(kind, scenario, rate, first.rate_per_s())
+            if kind == Kind::Agents {
+                return Ok(Pace::Rate(rate));
+            }
+            self.speed_for(kind, scenario, rate, 1).map(Pace::Speed)
         };
         Ok(Loads {
-            speeds: self.load.iter().map(speed).collect::<Result<_>>()?,
+            paces: self.load.iter().map(pace).collect::<Result<_>>()?,
             capacity: Some(capacity),
         })
     }
 
     /// The speed at which so many requests arrive a second. Of sessions the first requests are few, because their later turns
     /// are still to come: it takes more sessions than it seems.
-    fn speed_for(&self, kind: Kind, scenario: &Scenario, rate: f64, own_rate: f64) -> Result<f64> {
-        let mut speed = rate / own_rate;
+    fn speed_for(&self, kind: Kind, scenario: &Scenario, rate: f64, seed: u64) -> Result<f64> {
+        let mut speed = rate / self.workload(kind, scenario, seed, 1.0)?.rate_per_s();
         for _ in 0..APPROACHES {
-            let off = rate / self.workload(kind, scenario, 1, speed)?.rate_per_s();
+            let off = rate / self.workload(kind, scenario, seed, speed)?.rate_per_s();
             if (off - 1.0).abs() < NEAR {
                 break;
             }
             speed *= off;
         }
         Ok(speed)
+    }
+
+    /// The workload at a pace.
+    pub(crate) fn paced(
+        &self,
+        kind: Kind,
+        scenario: &Scenario,
+        seed: u64,
+        pace: Pace,
+    ) -> Result<Workload> {
+        let speed = match pace {
+            Pace::Speed(speed) => speed,
+            Pace::Rate(rate) => self.speed_for(kind, scenario, rate, seed)?,
+        };
+        self.workload(kind, scenario, seed, speed)
     }
 
     /// What an even cluster of so many instances serves a second of this workload, under the oracle that saves most: of

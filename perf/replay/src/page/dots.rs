@@ -8,7 +8,7 @@ use super::scale::{Scale, time};
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 120.0;
 const RIGHT: f64 = 640.0;
-const TOP: f64 = 44.0;
+const TOP: f64 = 56.0;
 const STEP: f64 = 22.0;
 /// The AFR's colour, and everybody else's: told apart on paper by the bar behind the AFR.
 const COLOURS: (&str, &str) = ("#047857", "#374151");
@@ -20,7 +20,12 @@ pub(super) fn draw(rows: &[Row]) -> String {
         .iter()
         .flat_map(|row| [row.p50_ms, row.mean_ms(), row.p99_ms]);
     let scale = Scale::over(values, LEFT, RIGHT);
-    svg.text((LEFT, 16.0), "start", 12, "TTFT: · median   ● mean   ▏99 %");
+    svg.text(
+        (LEFT, 16.0),
+        "start",
+        12,
+        "TTFT: small mark median, dot mean, bar 99th percentile",
+    );
     let bottom = TOP + STEP * rows.len() as f64;
     for mark in scale.marks() {
         svg.rule((scale.at(mark), TOP - 8.0), (scale.at(mark), bottom));

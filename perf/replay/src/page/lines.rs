@@ -72,14 +72,25 @@ pub(super) fn draw(of: &[&Runs]) -> String {
         }
     }
     ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut free_y = f64::NEG_INFINITY;
-    for (y, name) in ends {
-        let label_y = y.max(free_y + APART);
-        svg.rule((right - 10.0, y), (right + 12.0, label_y));
+    for ((y, name), label_y) in ends.iter().zip(apart(&ends)) {
+        svg.rule((right - 10.0, *y), (right + 12.0, label_y));
         svg.text((right + 16.0, label_y + 4.0), "start", 12, name);
-        free_y = label_y;
     }
     svg.finish()
+}
+
+/// Where names go, from above: beside their curves' ends, or as near as leaves room for all.
+fn apart(ends: &[(f64, &str)]) -> Vec<f64> {
+    let mut places: Vec<f64> = ends.iter().map(|(y, _)| *y).collect();
+    for at in 1..places.len() {
+        places[at] = places[at].max(places[at - 1] + APART);
+    }
+    let mut lowest = SIZE.1 - 8.0;
+    for place in places.iter_mut().rev() {
+        *place = place.min(lowest);
+        lowest = *place - APART;
+    }
+    places
 }
 
 /// The load, or requests a second where it is not known.

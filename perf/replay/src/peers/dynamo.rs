@@ -143,10 +143,16 @@ mod tests {
             (1_024, &[1, 2]),
         ])
         .jobs;
-        let mut router = Dynamo::new(2, 1);
-        router.stored(0, 1, &jobs[0].blocks[..3]);
-        // 1 block to prefill and 4 in all, against 4 and 4.
-        assert_eq!(router.place(0, &jobs[0], &[0, 1]), Ok(1));
+        let begin = |seed| {
+            let mut router = Dynamo::new(2, seed);
+            router.stored(0, 1, &jobs[0].blocks[..3]);
+            // 1 block to prefill and 4 in all, against 4 and 4.
+            assert_eq!(router.place(0, &jobs[0], &[0, 1]), Ok(1));
+            router
+        };
+        let mut router = begin(0);
+        // Not by the dice.
+        (1..8).for_each(|seed| drop(begin(seed)));
         // 1 waits, none to prefill, 4 in all, against 2 and 2.
         assert_eq!(router.place(0, &jobs[1], &[0, 1]), Ok(0));
         // 1 waits, 2 to prefill and 6 in all, against 2 and 2 and 4.
