@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic bench bench-tables bench-steering replay stages stages-accept lint fmt clean install-deps
+.PHONY: help demo test test-nic bench bench-tables bench-steering replay replay-test stages stages-accept lint fmt clean install-deps
 ARGS ?=
 comma := ,
 
@@ -37,11 +37,15 @@ bench-steering: install-deps ## cycles a packet that one worker hands to another
 	@cargo build --release -p afr-perf --features dpdk-benches --bin afr-steering
 	@target/release/afr-steering $(ARGS)
 
-replay: install-deps ## dispatch against other routers in virtual time (TRACE=file.jsonl SPEEDUP=4,6 INSTANCES=8, QUICK=1, ARGS=--help)
+replay: install-deps ## dispatch against other routers in virtual time (QUICK=1: under three minutes; TRACE=file.jsonl SCENARIO=all LOAD=0.5,0.9 INSTANCES=8 ARGS=--help)
 	@cargo build --profile replay --manifest-path perf/replay/cluster/Cargo.toml --target-dir target
-	@target/replay/afr-replay $(if $(TRACE),--trace $(TRACE)) $(if $(INSTANCES),--instances $(INSTANCES)) \
-		$(if $(SPEEDUP),--speedup $(SPEEDUP),--load $(if $(QUICK),0.9,0.3$(comma)0.6$(comma)0.9$(comma)1.2)) \
-		$(if $(QUICK),--seeds 1 --take 2000) $(ARGS)
+	@target/replay/afr-replay --workload agents$(if $(QUICK),,$(comma)sessions)$(if $(TRACE),$(comma)trace --trace $(TRACE)) \
+		--scenario $(or $(SCENARIO),$(if $(QUICK),even$(comma)uneven$(comma)dies$(comma)slows,even)) \
+		$(if $(SPEEDUP),--speedup $(SPEEDUP),--load $(or $(LOAD),$(if $(QUICK),0.5$(comma)0.8,0.3$(comma)0.6$(comma)0.9$(comma)1.2))) \
+		$(if $(INSTANCES),--instances $(INSTANCES)) $(if $(QUICK),--seeds 1 --take 1200) $(ARGS)
+
+replay-test: install-deps ## the replay's loop against the simulator's own, on the simulator's engines
+	@cargo test --profile replay --manifest-path perf/replay/cluster/Cargo.toml --target-dir target
 
 stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
 	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)

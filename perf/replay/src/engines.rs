@@ -109,6 +109,12 @@ impl Engines {
         }
     }
 
+    /// An engine is gone, with its cache and whatever it had to do.
+    pub fn cleared(&mut self, instance: Instance) {
+        self.engines[instance] = Engine::default();
+        self.of_job.retain(|_, at| *at != instance);
+    }
+
     /// What an engine is doing.
     #[must_use]
     pub fn load(&self, instance: Instance) -> EngineLoad {
@@ -156,6 +162,12 @@ mod tests {
         assert_eq!(engines.held_blocks(1, &jobs[0]), 0);
         engines.prefilled(1);
         assert_eq!(engines.load(1).pending_tokens, 0);
+        engines.stored(1, &jobs[0].blocks[..1]);
+        engines.arrived(1, &jobs[1]);
+        engines.cleared(1);
+        engines.prefilled(1);
+        assert_eq!(engines.load(1), EngineLoad::default());
+        assert_eq!(engines.held_blocks(1, &jobs[0]), 0);
         assert_eq!(engines.load(0), EngineLoad::default());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::cluster::Tally;
 use crate::router::Instance;
 
 /// Imbalance is looked at in windows of this length, in milliseconds.
@@ -22,6 +23,8 @@ pub struct Served {
     pub reused_tokens: u32,
     /// Its instance.
     pub instance: Instance,
+    /// Speed of that when it answered, relative to the model's.
+    pub speed: f64,
 }
 
 /// A distribution of times to the first token, in milliseconds.
@@ -48,13 +51,15 @@ pub struct Run {
     pub ttft_ms: Ttft,
     /// Share of all prompt tokens that did not have to be computed.
     pub prefill_saved: f64,
-    /// The most loaded instance's uncached tokens relative to the mean, in windows of ten seconds, weighted by their
-    /// tokens: 1 is even.
+    /// The most loaded instance's uncached tokens, over its speed, relative to the mean, in windows of ten seconds, weighted
+    /// by their tokens: 1 is even.
     pub imbalance: f64,
     /// Requests that were not answered.
     pub rejected: usize,
     /// Requests at an instance that could not serve them.
     pub misdispatched: usize,
+    /// Connections that broke, refused ones included.
+    pub broken: usize,
     /// Seconds that the run took.
     pub wall_s: f64,
     /// What the router counted.
@@ -66,6 +71,8 @@ pub struct Run {
 pub struct Runs {
     /// The workload.
     pub workload: String,
+    /// The cluster, and what happens to it.
+    pub scenario: String,
     /// Requests a second, relative to what the cluster can serve; 0 where that was not measured.
     pub load: f64,
     /// Requests a second.
@@ -76,7 +83,74 @@ pub struct Runs {
     pub runs: Vec<Run>,
 }
 
+/// The part of [`Run`] that was agreed upon as the format of results.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AgreedRun<'a> {
+    policy: &'a str,
+    seed: u64,
+    ttft_ms: Ttft,
+    prefill_saved: f64,
+    imbalance: f64,
+    rejected: usize,
+    misdispatched: usize,
+}
+
+/// The same of [`Runs`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AgreedRuns<'a> {
+    workload: String,
+    load: f64,
+    instances: usize,
+    runs: Vec<AgreedRun<'a>>,
+}
+
+impl Runs {
+    /// The workload and, if it is not even, the cluster.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.scenario.as_str() {
+            "" | "even" => self.workload.clone(),
+            scenario => format!("{}/{scenario}", self.workload),
+        }
+    }
+
+    /// What goes into `result.json`.
+    #[must_use]
+    pub fn agreed(&self) -> AgreedRuns<'_> {
+        AgreedRuns {
+            workload: self.title(),
+            load: self.load,
+            instances: self.instances,
+            runs: self.runs.iter().map(Run::agreed).collect(),
+        }
+    }
+}
+
 impl Run {
+    const fn agreed(&self) -> AgreedRun<'_> {
+        AgreedRun {
+            policy: self.policy.as_str(),
+            seed: self.seed,
+            ttft_ms: self.ttft_ms,
+            prefill_saved: self.prefill_saved,
+            imbalance: self.imbalance,
+            rejected: self.rejected,
+            misdispatched: self.misdispatched,
+        }
+    }
+
+    /// Takes over what the loop counted.
+    pub fn count(&mut self, tally: &Tally) {
+        self.misdispatched = tally.misdispatched;
+        self.broken = tally.broken;
+        let counts = [
+            ("broken_answers", tally.broken_answers),
+            ("readmissions", tally.readmissions),
+        ];
+        self.counts
+            .extend(counts.map(|(name, count)| (name, count as f64)));
+    }
+
     /// Judges what was served of `requests` requests.
     #[must_use]
     pub fn new(
@@ -120,19 +194,17 @@ fn ttft(served: &[Served]) -> Ttft {
 }
 
 fn imbalance(served: &[Served], instances: usize) -> f64 {
-    let mut windows: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut windows: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for request in served {
         let window = (request.arrival_ms / WINDOW_MS) as u64;
-        let tokens = windows.entry(window).or_insert_with(|| vec![0; instances]);
-        tokens[request.instance] +=
-            u64::from(request.input_tokens.saturating_sub(request.reused_tokens));
+        let tokens = (windows.entry(window)).or_insert_with(|| vec![0.0; instances]);
+        let new_tokens = request.input_tokens.saturating_sub(request.reused_tokens);
+        tokens[request.instance] += f64::from(new_tokens) / request.speed;
     }
-    let most: u64 = windows
-        .values()
-        .filter_map(|tokens| tokens.iter().max())
-        .sum();
-    let all: u64 = windows.values().flatten().sum();
-    most as f64 * instances as f64 / all.max(1) as f64
+    let greatest = |tokens: &Vec<f64>| tokens.iter().copied().fold(0.0, f64::max);
+    let most: f64 = windows.values().map(greatest).sum();
+    let all: f64 = windows.values().flatten().sum();
+    most * instances as f64 / all.max(1.0)
 }
 
 /// Mean and half the width of its 95 % confidence interval (Student's t).
@@ -162,6 +234,7 @@ mod tests {
             input_tokens: 1_000,
             reused_tokens: 1_000 - new_tokens,
             instance,
+            speed: 1.0,
         }
     }
 
@@ -179,6 +252,38 @@ mod tests {
         // 24,500 each in one window, 2,000 on one of two in another.
         assert!((run.imbalance - 2.0 * (24_500.0 + 2_000.0) / 51_000.0).abs() < 1e-9);
         assert_eq!(run.rejected, 1);
+    }
+
+    #[test]
+    fn who_is_half_as_fast_with_half_as_much_is_even() {
+        let mut all = vec![served(0.0, 1.0, 800, 0), served(0.0, 1.0, 400, 1)];
+        all[1].speed = 0.5;
+        let run = Run::new("x", 1, 2, &all, 2);
+        assert!((run.imbalance - 1.0).abs() < 1e-9);
+    }
+
+    /// Who reads results finds what was agreed, and nothing else.
+    #[test]
+    fn results_have_the_agreed_fields() {
+        let run = Run::new("afr", 7, 3, &[served(0.0, 20.0, 250, 0)], 2);
+        let runs = Runs {
+            workload: "agents".to_owned(),
+            scenario: "dies".to_owned(),
+            load: 0.5,
+            instances: 2,
+            runs: vec![run],
+            ..Runs::default()
+        };
+        let json = serde_json::to_value(runs.agreed()).unwrap();
+        let wanted = serde_json::json!({
+            "workload": "agents/dies", "load": 0.5, "instances": 2,
+            "runs": [{
+                "policy": "afr", "seed": 7,
+                "ttft_ms": {"mean": 20.0, "p50": 20.0, "p90": 20.0, "p99": 20.0},
+                "prefill_saved": 0.75, "imbalance": 2.0, "rejected": 2, "misdispatched": 0,
+            }],
+        });
+        assert_eq!(json, wanted);
     }
 
     #[test]

@@ -24,6 +24,18 @@ pub struct EngineLoad {
     pub kv_used: f64,
 }
 
+/// What the control plane says of an instance.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes requests.
+    #[default]
+    Up,
+    /// It takes no new ones.
+    Draining,
+    /// It was found dead.
+    Down,
+}
+
 /// Why a request went nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
@@ -35,16 +47,28 @@ pub enum RouteError {
         /// What the router said.
         why: String,
     },
+    /// No instance may have it.
+    #[error("no instance that is up has what request {job} needs")]
+    NoCandidate {
+        /// Which.
+        job: u32,
+    },
 }
 
 /// A router of requests.
 pub trait Router {
-    /// Which instance is to have the request that arrives now.
+    /// Which instance is to have the request that arrives now. `candidates` are those that have what it needs and take
+    /// requests as far as the control plane knows, ascending; a router that matches for itself does not look at them.
     ///
     /// # Errors
     ///
     /// [`RouteError`] if none is.
-    fn place(&mut self, now: Micros, job: &Job) -> Result<Instance, RouteError>;
+    fn place(
+        &mut self,
+        now: Micros,
+        job: &Job,
+        candidates: &[Instance],
+    ) -> Result<Instance, RouteError>;
 
     /// The first token of a request leaves its instance.
     fn prefilled(&mut self, _now: Micros, _job: &Job, _instance: Instance) {}
@@ -52,14 +76,34 @@ pub trait Router {
     /// The last one does.
     fn finished(&mut self, _now: Micros, _job: &Job, _instance: Instance) {}
 
+    /// A request's connection broke before that.
+    fn broken(&mut self, now: Micros, job: &Job, instance: Instance) {
+        self.finished(now, job, instance);
+    }
+
     /// An engine has put blocks into its cache.
     fn stored(&mut self, _now: Micros, _instance: Instance, _blocks: &[Block]) {}
 
     /// An engine has evicted blocks.
     fn evicted(&mut self, _now: Micros, _instance: Instance, _blocks: &[Block]) {}
 
-    /// What an engine is doing, told whenever it changes.
+    /// What an engine says that it is doing, told whenever it changes.
     fn loaded(&mut self, _now: Micros, _instance: Instance, _load: &EngineLoad) {}
+
+    /// What it is doing, and its speed relative to the model's: for who knows everything.
+    fn truth(&mut self, _now: Micros, _instance: Instance, _load: &EngineLoad, _speed: f64) {}
+
+    /// The speed of an engine, relative to the model's, as who stands beside it measures it.
+    fn paced(&mut self, _now: Micros, _instance: Instance, _speed: f64) {}
+
+    /// An engine, its cache and who stands beside it are gone. No router is told: what runs on an instance is.
+    fn died(&mut self, _now: Micros, _instance: Instance) {}
+
+    /// They are there again, the cache empty.
+    fn returned(&mut self, _now: Micros, _instance: Instance) {}
+
+    /// The control plane says how an instance stands.
+    fn declared(&mut self, _now: Micros, _instance: Instance, _standing: Standing) {}
 
     /// The run is over: what the router counted, by name.
     fn counts(&self) -> Vec<(&'static str, f64)> {

@@ -42,6 +42,10 @@ pub struct Job {
     pub boundaries: Vec<u16>,
     /// The same for all requests of a conversation: what consistent hashing goes by.
     pub conversation: u64,
+    /// Its kind, which says what it needs.
+    pub variant: usize,
+    /// How often it has been asked before: its connection broke.
+    pub attempt: u32,
 }
 
 impl Job {
@@ -86,6 +90,8 @@ impl Workload {
                 blocks,
                 boundaries: request.boundaries(),
                 conversation: conversation.copied().unwrap_or_default(),
+                variant: request.class,
+                attempt: 0,
             }
         };
         Self {

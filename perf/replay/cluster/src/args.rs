@@ -3,19 +3,44 @@
 use std::path::PathBuf;
 
 use afr_replay::afr::{AfrOptions, Depths};
+use afr_replay::scenario::Event;
 use clap::Parser;
 
 /// Replays a workload in virtual time: the AFR's own dispatch and other routers' algorithms in the same simulated cluster
 #[derive(Clone, Debug, Parser)]
 #[command(name = "afr-replay", version)]
 pub(crate) struct Args {
-    /// Trace in Mooncake's format; without one, sessions are made up
+    /// Trace in Mooncake's format; without one, the workload is made up
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+    /// Workloads: "trace", "agents" (long contexts, sub-agents, bursts), "sessions" (short ones); by default the trace if
+    /// there is one, else sessions
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) workload: Vec<String>,
+    /// What the cluster is like and what happens: "even", "uneven", "capabilities", "adapters", "dies", "vanishes", "drains",
+    /// "slows", "lies", "trouble", or "all"
+    #[arg(long, value_delimiter = ',', default_value = "even")]
+    pub(crate) scenario: Vec<String>,
+    /// Something else that happens: SHARE:INSTANCE:WHAT, the share of the time that requests arrive in, WHAT one of "dies",
+    /// "vanishes", "returns", "drains", "undrains", "lies", "confesses", "pace=NUMBER"; may be given several times
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) event: Vec<Event>,
+    /// Speeds of engines relative to the model's, in turn
+    #[arg(long, value_delimiter = ',', value_name = "SPEEDS")]
+    pub(crate) speeds: Vec<f64>,
+    /// From an instance's death to when the control plane, or the AFR, knows of it; the AFR takes 1000 at least
+    #[arg(long, value_name = "MS", default_value_t = 1_000.0)]
+    pub(crate) detect_ms: f64,
+    /// Use the simulator's own replay instead of the loop here
+    #[arg(long)]
+    pub(crate) replayer: bool,
+    /// Runs at the same time; by default one a processor
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) jobs: Option<usize>,
     /// Arrivals per time relative to the workload's own; several are so many replays
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub(crate) speedup: Vec<f64>,
-    /// Requests a second relative to what the cluster can serve, measured first; instead of --speedup
+    /// Requests a second relative to what an even cluster can serve, measured first; instead of --speedup
     #[arg(long, value_delimiter = ',', conflicts_with = "speedup")]
     pub(crate) load: Vec<f64>,
     /// Requests to replay at the most
@@ -39,9 +64,10 @@ pub(crate) struct Args {
     /// How late KV events reach Dynamo's router
     #[arg(long, value_name = "MS", default_value_t = 0.0)]
     pub(crate) kv_event_lag_ms: f64,
-    /// Write results to this file, a line of JSON for each load
-    #[arg(long, value_name = "FILE", default_value = "target/replay/result.json")]
-    pub(crate) json: PathBuf,
+    /// Write results here: result.json, a line for each workload and load; detail.json, the same with everything that was
+    /// counted; index.html, tables and plots
+    #[arg(long, value_name = "DIRECTORY", default_value = "target/replay")]
+    pub(crate) out: PathBuf,
     /// The AFR.
     #[command(flatten)]
     pub(crate) afr: AfrArgs,
@@ -78,6 +104,9 @@ pub(crate) struct AfrArgs {
     /// Depths of the prompt that requests carry: "endpoint", "octaves" or "none"
     #[arg(long, default_value = "endpoint", value_parser = depths)]
     pub(crate) depths: Depths,
+    /// The class's latency objective, beyond which requests are rejected; 0 for none
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    pub(crate) objective_ms: f64,
     /// A line of [dispatch] in afrd.toml; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) dispatch: Vec<String>,
@@ -108,6 +137,7 @@ impl AfrArgs {
             in_band: !self.no_in_band,
             depths: self.depths,
             dispatch: self.dispatch.join("\n"),
+            objective_us: micros(self.objective_ms) as u32,
             seed,
             ..AfrOptions::default()
         }

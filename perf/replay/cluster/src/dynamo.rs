@@ -9,7 +9,7 @@ use dynamo_mocker::replay::{
 };
 use serde_json::json;
 
-use crate::simulate::{BLOCK_TOKENS, ClusterSize, Outcome, capture, readmissions, served, trace};
+use crate::simulate::{BLOCK_TOKENS, ClusterSize, Outcome, capture, served, tally, trace};
 
 /// Runs a workload under one of Dynamo's routers with its defaults; KV events reach it `lag_ms` late.
 pub(crate) fn run(
@@ -35,5 +35,5 @@ pub(crate) fn run(
             SlaThresholds::default(),
         )
     })??;
-    Ok((served(&report)?, vec![readmissions(&report)]))
+    Ok((served(&report)?, tally(&report), Vec::new()))
 }

@@ -1,11 +1,12 @@
-//! A router of `afr-replay` in the simulator's cluster: placement goes to it, and what the simulator lets be seen of its
-//! engines is told to it.
+//! A router of `afr-replay` in the simulator's own replay: placement goes to it, and what the simulator lets be seen of its
+//! engines is told to it. It can only do even clusters; the loop of `afr-replay` is held against it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use afr_replay::cluster::Tally;
 use afr_replay::engines::Engines;
 use afr_replay::figures::Served;
 use afr_replay::router::{EngineLoad, Instance, Micros, Router};
@@ -32,7 +33,7 @@ pub(crate) const BLOCK_TOKENS: usize = 512;
 const LOOK_MS: f64 = 5.0;
 
 /// What was served, and what was counted, by name.
-pub(crate) type Outcome = (Vec<Served>, Vec<(&'static str, f64)>);
+pub(crate) type Outcome = (Vec<Served>, Tally, Vec<(&'static str, f64)>);
 
 /// A cluster of equal engines.
 #[derive(Copy, Clone, Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct ClusterSize {
 struct Cluster {
     router: Box<dyn Router>,
     jobs: Rc<[Job]>,
+    all: Vec<Instance>,
     engines: Engines,
     /// Requests placed and not ended.
     placed: HashMap<Uuid, (usize, Instance)>,
@@ -62,6 +64,7 @@ fn micros(now_ms: f64) -> Micros {
 impl Cluster {
     fn tell_load(&mut self, now: Micros, instance: Instance) {
         let load: EngineLoad = self.engines.load(instance);
+        self.router.truth(now, instance, &load, 1.0);
         self.router.loaded(now, instance, &load);
     }
 
@@ -72,7 +75,7 @@ impl Cluster {
             .context("a request that is not in the workload")?;
         self.blocks
             .extend(hashes.iter().copied().zip(request.blocks.iter().copied()));
-        let instance = self.router.place(now, request)?;
+        let instance = self.router.place(now, request, &self.all)?;
         self.placed.insert(uuid, (job, instance));
         self.engines.arrived(instance, request);
         self.tell_load(now, instance);
@@ -368,6 +371,7 @@ pub(crate) fn run(
     let shared = Rc::new(RefCell::new(Cluster {
         router,
         jobs: workload.jobs.clone().into(),
+        all: (0..size.instances).collect(),
         engines: Engines::new(size.instances),
         placed: HashMap::new(),
         blocks: HashMap::new(),
@@ -407,18 +411,18 @@ pub(crate) fn run(
         .with_runtime_input(ReplayRuntimeInput::Workload(driver))
         .with_telemetry_observer(LOOK_MS, Box::new(Telemetry(sampled)))?
         .run()?;
-    let mut counts = shared.borrow().router.counts();
-    counts.push(readmissions(&report));
-    Ok((served(&report)?, counts))
+    let counts = shared.borrow().router.counts();
+    Ok((served(&report)?, tally(&report), counts))
 }
 
-/// How often an engine had to take a running request up again, having thrown it out for want of room.
-pub(crate) fn readmissions(report: &ReplayReport) -> (&'static str, f64) {
-    let each = report
-        .per_request
-        .iter()
-        .map(|record| record.readmission_count);
-    ("readmissions", each.sum::<usize>() as f64)
+/// What there is to count where nothing breaks.
+pub(crate) fn tally(report: &ReplayReport) -> Tally {
+    let records = report.per_request.iter();
+    let each = records.map(|record| record.readmission_count);
+    Tally {
+        readmissions: each.sum(),
+        ..Tally::default()
+    }
 }
 
 pub(crate) fn capture() -> ReplayCaptureOptions {
@@ -449,6 +453,7 @@ pub(crate) fn served(report: &ReplayReport) -> Result<Vec<Served>> {
                 input_tokens: record.input_length as u32,
                 reused_tokens: reused.min(record.input_length) as u32,
                 instance: instance.context("a request without instance")?,
+                speed: 1.0,
             })
         })
         .collect()

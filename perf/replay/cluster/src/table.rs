@@ -11,7 +11,7 @@ pub(crate) fn table(runs: &Runs) -> String {
     let _ = writeln!(
         text,
         "\n{}: {:.2} requests/s, load {:.2}, {} instances\n{:<15} {:>17} {:>7} {:>8} {:>8} {:>7} {:>9} {:>10} {:>7}",
-        runs.workload,
+        runs.title(),
         runs.rate_per_s,
         runs.load,
         runs.instances,
@@ -49,8 +49,15 @@ pub(crate) fn table(runs: &Runs) -> String {
             of(&|run| run.wall_s).0,
         );
         let rejected = of(&|run| run.rejected as f64).0;
-        if rejected > 0.0 {
-            let _ = write!(text, "  rejected {rejected:.1}");
+        let others = [
+            (rejected, "rejected"),
+            (of(&|run| run.misdispatched as f64).0, "misdispatched"),
+            (of(&|run| run.broken as f64).0, "broken"),
+        ];
+        for (count, what) in others {
+            if count > 0.0 {
+                let _ = write!(text, "  {what} {count:.1}");
+            }
         }
         text.push('\n');
     }

@@ -15,25 +15,41 @@ pub(super) struct Agent {
     reporter: Reporter,
     feed: EventFeed,
     load: EngineLoad,
+    /// At the model's speed.
+    nominal_tokens_s: u32,
     rate_tokens_s: u32,
+    cache_generation: u32,
     reported: Sample,
 }
 
 impl Agent {
-    pub(super) fn new(instance: Instance, unix_ms: u64, rate_tokens_s: u32) -> Self {
+    /// Of an instance whose cache was lost so many times before.
+    pub(super) fn new(
+        instance: Instance,
+        unix_ms: u64,
+        rate_tokens_s: u32,
+        cache_generation: u32,
+    ) -> Self {
         let identity = Identity::new(instance_id(instance), CATALOGUE, DOMAIN);
         let identity = identity.with_key(KEY, ALGORITHM, &master(), CLUSTER);
         Self {
             reporter: Reporter::new(identity, BootPoint::at(unix_ms, 0)),
             feed: EventFeed::new(),
             load: EngineLoad::default(),
+            nominal_tokens_s: rate_tokens_s,
             rate_tokens_s,
+            cache_generation,
             reported: Sample::default(),
         }
     }
 
     pub(super) fn loaded(&mut self, load: &EngineLoad) {
         self.load = *load;
+    }
+
+    /// The engine computes so many times as fast as the model.
+    pub(super) fn paced(&mut self, speed: f64) {
+        self.rate_tokens_s = (f64::from(self.nominal_tokens_s) * speed) as u32;
     }
 
     pub(super) fn cached(&mut self, op: EventOp, blocks: &[Block]) {
@@ -51,6 +67,7 @@ impl Agent {
             running: count(self.load.running),
             pending_prefill_tokens: self.load.pending_tokens,
             prefill_rate_tokens_s: self.rate_tokens_s,
+            cache_generation: self.cache_generation,
             kv_used: (self.load.kv_used.clamp(0.0, 1.0) * 255.0) as u8,
             ..Sample::default()
         }

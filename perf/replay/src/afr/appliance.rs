@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use afr_controlplane::api::core::{CoreControl as _, Operation};
 use afr_controlplane::config::Loaded;
 use afr_controlplane::control_core::ControlCore;
 use afr_dataplane::aft::epoch::Publish;
@@ -14,7 +15,7 @@ use afr_dataplane::path::{Burst, Egress};
 use afr_dataplane::verdict::{DropReason, MetadataNote};
 use afr_dataplane::worker::{Peers, Worker};
 
-use super::config::instance_of;
+use super::config::{instance_id, instance_of};
 use crate::router::Instance;
 
 /// Steps until a generation with everything said so far is with every worker, at the most.
@@ -102,6 +103,12 @@ impl Appliance {
         let sent = self.exit.0.take()?;
         let destination: [u8; 16] = *sent.get(14 + 24..)?.first_chunk()?;
         instance_of(Ipv6Addr::from(destination))
+    }
+
+    /// An operator says something of an instance.
+    pub(super) fn operate(&mut self, instance: Instance, operation: Operation) {
+        // Every instance of a run is registered.
+        let _ = self.core.operate(instance_id(instance), operation);
     }
 
     /// A figure, over all workers.

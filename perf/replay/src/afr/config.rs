@@ -6,17 +6,21 @@ use std::path::Path;
 
 use afr_controlplane::config::{self, Loaded, Problems};
 use afr_wire::{
-    CatalogueVersion, ClassId, ClusterId, DomainId, InstanceId, KeyId, MacAlgorithm, MasterKey,
+    CatalogueSalt, CatalogueVersion, ClassId, ClusterId, DomainId, InstanceId, KeyId, MacAlgorithm,
+    MasterKey,
 };
 
 use crate::router::Instance;
+use crate::scenario::{self, LABELS, Labels};
 
 /// The one class.
 pub(super) const CLASS: ClassId = ClassId(1);
 /// The AFRs' cluster.
 pub(super) const CLUSTER: ClusterId = ClusterId(1);
-/// The catalogue, without labels.
+/// The catalogue.
 pub(super) const CATALOGUE: CatalogueVersion = CatalogueVersion(1);
+/// Its salt.
+pub(super) const SALT: CatalogueSalt = CatalogueSalt::new(*b"lab-salt");
 /// The signature domain.
 pub(super) const DOMAIN: DomainId = DomainId(1);
 /// The one key, of requests and of reports.
@@ -87,6 +91,14 @@ pub struct AfrOptions {
     pub depths: Depths,
     /// Keys of `[dispatch]` that differ from their defaults, as lines of `afrd.toml`.
     pub dispatch: String,
+    /// What each instance has; beyond the last, nothing.
+    pub labels: Vec<Labels>,
+    /// What each kind of request needs; beyond the last, nothing.
+    pub needs: Vec<Labels>,
+    /// Silence of an instance after which it is taken for dead; 0: never.
+    pub dead_after_ms: u64,
+    /// Latency objective beyond which requests are rejected; 0: none.
+    pub objective_us: u32,
     /// Of the dice.
     pub seed: u64,
 }
@@ -116,6 +128,10 @@ impl Default for AfrOptions {
             round_trip_us: 200,
             depths: Depths::Endpoint,
             dispatch: String::new(),
+            labels: Vec::new(),
+            needs: Vec::new(),
+            dead_after_ms: 0,
+            objective_us: 0,
             seed: 1,
         }
     }
@@ -135,8 +151,15 @@ pub(super) fn loaded(
         policy,
         publish_us,
         dispatch,
+        dead_after_ms,
         ..
     } = options;
+    let objective = match options.objective_us {
+        0 => String::new(),
+        objective_us => format!("objective_us = {objective_us}\nsaturation = \"reject\""),
+    };
+    let has_labels = options.labels.iter().any(|labels| *labels != 0);
+    let catalogue: &[&str] = if has_labels { &LABELS } else { &[] };
     let lcores: Vec<usize> = (1..=options.workers).collect();
     let slots = instances.max(16);
     let maglev = if instances <= 160 { 16_381 } else { 131_071 };
@@ -173,7 +196,7 @@ trusted_prefixes = ["fd00:c::/64"]
 [[catalogue]]
 version = 1
 salt = "6c61622d73616c74"
-labels = []
+labels = {catalogue:?}
 [[key]]
 id = 1
 secret = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
@@ -184,6 +207,7 @@ id = 1
 name = "chat"
 policy = "{policy}"
 max_prompt_tokens = 1048576
+{objective}
 [flows]
 capacity = 65536
 [limits]
@@ -194,12 +218,15 @@ maglev = {maglev}
 [publish]
 interval_us = {publish_us}
 [dispatch]
+dead_after_ms = {dead_after_ms}
 {dispatch}
 "#
     );
     for instance in 0..instances {
         let (id, sid) = (instance_id(instance).0, sid(instance));
         let tunnel_source = tunnel_source(instance);
+        let labels = options.labels.get(instance).copied().unwrap_or_default();
+        let labels: Vec<&str> = scenario::names(labels).collect();
         let entry = format!(
             r#"
 [[instance]]
@@ -209,6 +236,7 @@ sid = "{sid}"
 via = "fd00:1::100"
 tunnel_source = "{tunnel_source}"
 classes = ["chat"]
+labels = {labels:?}
 prefill_rate_tokens_s = {rate_tokens_s}
 report_key = 1
 "#

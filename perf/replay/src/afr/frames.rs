@@ -11,10 +11,11 @@ use afr_wire::{
 };
 
 use super::config::{
-    ADDRESS, ALGORITHM, CATALOGUE, CLASS, CLUSTER, DOMAIN, Depths, KEY, MACS, SERVICE, SID, client,
-    master, tunnel_source,
+    ADDRESS, ALGORITHM, CATALOGUE, CLASS, CLUSTER, DOMAIN, Depths, KEY, MACS, SALT, SERVICE, SID,
+    client, master, tunnel_source,
 };
 use crate::router::Instance;
+use crate::scenario::{self, Labels};
 use crate::workload::{BLOCK_UNITS, Job};
 
 const TCP: u8 = 6;
@@ -50,10 +51,17 @@ pub enum FrameError {
 pub(super) struct Clients {
     keys: Vec<SenderKey>,
     depths: Depths,
+    /// By kind of request.
+    needs: Vec<afr_wire::Labels>,
 }
 
 impl Clients {
-    pub(super) fn new(depths: Depths) -> Self {
+    pub(super) fn new(depths: Depths, needs: &[Labels]) -> Self {
+        let hashes = |needs: &Labels| {
+            let names = scenario::names(*needs);
+            List::take_from(names.map(|name| SALT.label(name).short()))
+        };
+        let needs = needs.iter().map(hashes);
         let key = |number| {
             let sender = masked_source(client(number).octets(), 128);
             SenderKey::derive(ALGORITHM, &master(), Role::Request, CLUSTER, &sender)
@@ -61,6 +69,7 @@ impl Clients {
         Self {
             keys: (0..CLIENTS).map(key).collect(),
             depths,
+            needs: needs.map(afr_wire::Labels::Hashes).collect(),
         }
     }
 
@@ -75,6 +84,7 @@ impl Clients {
             session: u64::from(job.id),
             prompt_tokens: job.input_tokens,
             domain: DOMAIN,
+            labels: self.needs.get(job.variant).cloned().unwrap_or_default(),
             prefixes: List::take_from(
                 depths(self.depths, job)
                     .iter()
@@ -108,10 +118,16 @@ fn depths(kind: Depths, job: &Job) -> depth::Depths {
     }
 }
 
+/// The client's port of a request's connection, another for each attempt.
+const fn client_port(job: &Job) -> u16 {
+    let number = job.id / CLIENTS as u32 + job.attempt * 10_000;
+    1_024 + (number % 60_000) as u16
+}
+
 /// A segment of a request's connection.
 pub(super) fn segment(job: &Job, header: &[u8], flags: u8, sequence: u32) -> Vec<u8> {
     let number = (job.id % u32::from(CLIENTS)) as u16;
-    let port = 1_024 + (job.id / u32::from(CLIENTS) % 60_000) as u16;
+    let port = client_port(job);
     let payload: &[u8] = if flags == flag::PSH_ACK {
         b"POST /v1/completions HTTP/1.1\r\n"
     } else {
@@ -135,7 +151,7 @@ pub(super) const FIRST_SEQUENCE: u32 = 1_000;
 /// A reply to a request in its instance's tunnel, with a report in a header of the outer packet.
 pub(super) fn reply(job: &Job, instance: Instance, header: &[u8]) -> Vec<u8> {
     let number = (job.id % u32::from(CLIENTS)) as u16;
-    let port = 1_024 + (job.id / u32::from(CLIENTS) % 60_000) as u16;
+    let port = client_port(job);
     let mut tcp = Vec::with_capacity(32);
     tcp.extend(SERVICE_PORT.to_be_bytes());
     tcp.extend(port.to_be_bytes());

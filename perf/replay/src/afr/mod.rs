@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
+use afr_controlplane::api::core::Operation;
 use afr_controlplane::config::Problems;
 use afr_dataplane::aft::inflight::FINE_TICK_US;
 use afr_dataplane::counters::Figure;
@@ -34,7 +35,7 @@ pub use config::{AfrOptions, Depths};
 pub use frames::FrameError;
 use frames::{Clients, FIRST_SEQUENCE, flag};
 
-use crate::router::{EngineLoad, Instance, Micros, RouteError, Router};
+use crate::router::{EngineLoad, Instance, Micros, RouteError, Router, Standing};
 use crate::workload::{Block, Job};
 
 const CLIENTS: PortIx = PortIx(0);
@@ -45,6 +46,8 @@ const BEGIN_US: u64 = 100_000_000;
 const BEGIN_UNIX_MS: u64 = 1_793_318_400_000;
 /// How often control cores wake and workers look after their flows.
 const STEP_US: Micros = 1_000;
+/// When the dead report.
+const NEVER: Micros = Micros::MAX;
 
 /// A frame under way to an AFR.
 struct Coming {
@@ -70,7 +73,11 @@ pub struct Afrs {
     clients: Clients,
     afrs: Vec<Appliance>,
     agents: Vec<Agent>,
-    /// By instance: when its agent looks again whether to send a datagram, and when it sent the last.
+    rate_tokens_s: u32,
+    /// By instance: how often it has died.
+    deaths: Vec<u32>,
+    /// By instance: when its agent looks again whether to send a datagram, and when it sent the last; never while it is
+    /// dead.
     polls: Vec<(Micros, Micros)>,
     connections: HashMap<u32, Connection>,
     coming: BTreeMap<(Micros, u64), Coming>,
@@ -107,14 +114,16 @@ impl Afrs {
             let seed = rng::at(options.seed, afr as u64);
             afrs.push(Appliance::new(loaded, options.workers, seed, clock(0)));
         }
-        let agent = |instance| Agent::new(instance, BEGIN_UNIX_MS, rate_tokens_s);
+        let agent = |instance| Agent::new(instance, BEGIN_UNIX_MS, rate_tokens_s, 0);
         let (shortest_us, _) = options.report_interval_us;
         // Agents are not in step.
         let poll = |instance: usize| (shortest_us * instance as u64 / instances as u64, 0);
         Ok(Self {
-            clients: Clients::new(options.depths),
+            clients: Clients::new(options.depths, &options.needs),
             afrs,
             agents: (0..instances).map(agent).collect(),
+            rate_tokens_s,
+            deaths: vec![0; instances],
             polls: (0..instances).map(poll).collect(),
             connections: HashMap::new(),
             coming: BTreeMap::new(),
@@ -166,7 +175,8 @@ impl Afrs {
         self.wake(at);
         let afr = &mut self.afrs[coming.afr];
         let left_for = afr.receive(coming.worker, coming.port, &coming.frame, clock(at));
-        if coming.bound_for.is_some() && left_for != coming.bound_for {
+        let is_alive = |instance: &Instance| self.polls[*instance].0 != NEVER;
+        if coming.bound_for.is_some_and(|it| is_alive(&it)) && left_for != coming.bound_for {
             self.tally.inconsistent += 1;
         }
     }
@@ -239,11 +249,13 @@ impl Afrs {
 }
 
 impl Router for Afrs {
-    fn place(&mut self, now: Micros, job: &Job) -> Result<Instance, RouteError> {
+    /// Candidates are the AFR's own affair.
+    fn place(&mut self, now: Micros, job: &Job, _: &[Instance]) -> Result<Instance, RouteError> {
         self.advance(now);
         self.wake(now);
         let refused = |why: String| RouteError::Refused { job: job.id, why };
-        let hash = rng::at(self.options.seed, u64::from(job.id));
+        let flow = u64::from(job.attempt) << 32 | u64::from(job.id);
+        let hash = rng::at(self.options.seed, flow);
         let afr = (hash % self.afrs.len() as u64) as usize;
         let worker = ((hash >> 32) % self.options.workers as u64) as usize;
         let clock = clock(now);
@@ -261,8 +273,10 @@ impl Router for Afrs {
             sent: 1,
         };
         self.connections.insert(job.id, connection);
-        let payload_at = now + self.options.round_trip_us;
-        self.follow(payload_at, job, flag::PSH_ACK, instance);
+        if self.polls[instance].0 != NEVER {
+            let payload_at = now + self.options.round_trip_us;
+            self.follow(payload_at, job, flag::PSH_ACK, instance);
+        }
         Ok(instance)
     }
 
@@ -290,6 +304,12 @@ impl Router for Afrs {
         self.connections.remove(&job.id);
     }
 
+    /// The client was reset: it sends nothing more.
+    fn broken(&mut self, now: Micros, job: &Job, _: Instance) {
+        self.advance(now);
+        self.connections.remove(&job.id);
+    }
+
     fn stored(&mut self, now: Micros, instance: Instance, blocks: &[Block]) {
         self.advance(now);
         self.agents[instance].cached(EventOp::Stored, blocks);
@@ -303,6 +323,39 @@ impl Router for Afrs {
     fn loaded(&mut self, now: Micros, instance: Instance, load: &EngineLoad) {
         self.advance(now);
         self.agents[instance].loaded(load);
+    }
+
+    fn paced(&mut self, now: Micros, instance: Instance, speed: f64) {
+        self.advance(now);
+        self.agents[instance].paced(speed);
+    }
+
+    fn died(&mut self, now: Micros, instance: Instance) {
+        self.advance(now);
+        self.deaths[instance] += 1;
+        self.polls[instance].0 = NEVER;
+    }
+
+    fn returned(&mut self, now: Micros, instance: Instance) {
+        self.advance(now);
+        let (unix_ms, deaths) = (clock(now).unix_ms, self.deaths[instance]);
+        self.agents[instance] = Agent::new(instance, unix_ms, self.rate_tokens_s, deaths);
+        // It says at once that it is there.
+        self.polls[instance] = (now, 0);
+    }
+
+    /// An operator drains; that an instance is dead the AFR finds out by itself, from its silence.
+    fn declared(&mut self, now: Micros, instance: Instance, standing: Standing) {
+        self.advance(now);
+        let operation = match standing {
+            Standing::Up => Operation::Undrain,
+            Standing::Draining => Operation::Drain,
+            Standing::Down => return,
+        };
+        for afr in &mut self.afrs {
+            afr.operate(instance, operation);
+        }
+        self.wake(now);
     }
 
     fn counts(&self) -> Vec<(&'static str, f64)> {

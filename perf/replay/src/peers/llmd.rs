@@ -8,7 +8,7 @@ use afr_perf::rng::SplitMix64;
 
 use super::least;
 use super::recency::Recency;
-use crate::router::{EngineLoad, Instance, Micros, RouteError, Router};
+use crate::router::{EngineLoad, Instance, Micros, RouteError, Router, Standing};
 use crate::workload::Job;
 
 const QUEUE_WEIGHT: f64 = 2.0;
@@ -56,12 +56,17 @@ impl EndpointPicker {
 }
 
 impl Router for EndpointPicker {
-    fn place(&mut self, now: Micros, job: &Job) -> Result<Instance, RouteError> {
+    fn place(
+        &mut self,
+        now: Micros,
+        job: &Job,
+        candidates: &[Instance],
+    ) -> Result<Instance, RouteError> {
         self.scrape(now);
         let queue = |at: usize| f64::from(self.scraped[at].waiting);
-        let count = self.scraped.len();
-        let most = (0..count).map(queue).fold(0.0, f64::max);
-        let fewest = (0..count).map(queue).fold(f64::INFINITY, f64::min);
+        let queues = || candidates.iter().map(|at| queue(*at));
+        let most = queues().fold(0.0, f64::max);
+        let fewest = queues().fold(f64::INFINITY, f64::min);
         let total = job.blocks.len().max(1) as f64;
         let score = |at: usize| {
             let short = if most > fewest {
@@ -73,8 +78,8 @@ impl Router for EndpointPicker {
             let free = 1.0 - self.scraped[at].kv_used;
             QUEUE_WEIGHT * short + KV_WEIGHT * free + PREFIX_WEIGHT * prefix
         };
-        let scores: Vec<f64> = (0..count).map(score).collect();
-        let chosen = least(count, &mut self.dice, |at| -scores[at]);
+        let scores: Vec<f64> = (0..self.scraped.len()).map(score).collect();
+        let chosen = least(job, candidates, &mut self.dice, |at| -scores[at])?;
         self.records[chosen].sent(&job.blocks);
         Ok(chosen)
     }
@@ -82,6 +87,12 @@ impl Router for EndpointPicker {
     fn loaded(&mut self, now: Micros, instance: Instance, load: &EngineLoad) {
         self.scrape(now);
         self.present[instance] = *load;
+    }
+
+    fn declared(&mut self, _: Micros, instance: Instance, standing: Standing) {
+        if standing == Standing::Down {
+            self.records[instance] = Recency::new(RECORD_BLOCKS);
+        }
     }
 }
 
@@ -102,10 +113,16 @@ mod tests {
     fn a_whole_prefix_outweighs_a_queue_and_half_of_one_does_not() {
         let jobs = workload(&[(1_024, &[1, 2]), (1_024, &[1, 2]), (1_024, &[1, 3])]).jobs;
         let mut router = EndpointPicker::new(2, SCRAPE_US, 1);
-        let home = router.place(0, &jobs[0]).unwrap();
+        let both = [0, 1];
+        let home = router.place(0, &jobs[0], &both).unwrap();
         router.loaded(1, home, &load(9, 0.0));
-        assert_eq!(router.place(60_000, &jobs[1]), Ok(home), "3 over 2");
-        assert_eq!(router.place(60_000, &jobs[2]), Ok(1 - home), "1.5 under 2");
+        assert_eq!(router.place(60_000, &jobs[1], &both), Ok(home), "3 over 2");
+        let half = router.place(60_000, &jobs[2], &both);
+        assert_eq!(half, Ok(1 - home), "1.5 under 2");
+        router.declared(70_000, home, Standing::Down);
+        // The other was sent half of it.
+        let second = router.place(80_000, &jobs[1], &both);
+        assert_eq!(second, Ok(1 - home), "forgotten with its record");
     }
 
     #[test]
@@ -114,9 +131,10 @@ mod tests {
         let mut router = EndpointPicker::new(2, SCRAPE_US, 1);
         router.loaded(0, 0, &load(0, 0.1));
         router.loaded(0, 1, &load(0, 0.9));
-        assert_eq!(router.place(50_000, &jobs[0]), Ok(0));
+        assert_eq!(router.place(50_000, &jobs[0], &[0, 1]), Ok(0));
         router.loaded(50_001, 0, &load(5, 0.1));
-        assert_eq!(router.place(60_000, &jobs[1]), Ok(0), "not scraped yet");
-        assert_eq!(router.place(100_000, &jobs[2]), Ok(1));
+        let chosen = router.place(60_000, &jobs[1], &[0, 1]);
+        assert_eq!(chosen, Ok(0), "not scraped yet");
+        assert_eq!(router.place(100_000, &jobs[2], &[0, 1]), Ok(1));
     }
 }

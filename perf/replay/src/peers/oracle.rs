@@ -15,7 +15,7 @@ const BATCH_TOKENS: f64 = 8_192.0;
 #[derive(Debug)]
 pub struct Oracle {
     engines: Engines,
-    loads: Vec<EngineLoad>,
+    loads: Vec<(EngineLoad, f64)>,
     thrift: f64,
     dice: SplitMix64,
 }
@@ -27,7 +27,7 @@ impl Oracle {
     pub fn new(instances: usize, thrift: f64, seed: u64) -> Self {
         Self {
             engines: Engines::new(instances),
-            loads: vec![EngineLoad::default(); instances],
+            loads: vec![(EngineLoad::default(), 1.0); instances],
             thrift,
             dice: SplitMix64::new(seed),
         }
@@ -35,18 +35,25 @@ impl Oracle {
 }
 
 impl Router for Oracle {
-    fn place(&mut self, _: Micros, job: &Job) -> Result<Instance, RouteError> {
+    fn place(
+        &mut self,
+        _: Micros,
+        job: &Job,
+        candidates: &[Instance],
+    ) -> Result<Instance, RouteError> {
         let (engines, loads) = (&self.engines, &self.loads);
-        let pending = loads.iter().map(|load| load.pending_tokens).min();
+        let pending = candidates.iter().map(|at| loads[*at].0.pending_tokens);
+        let pending = pending.min();
         let batches = f64::from(pending.unwrap_or_default()) / BATCH_TOKENS;
         let weight = 1.0 + self.thrift * batches;
         let cost = |at: usize| {
             let new = job.new_tokens(engines.held_blocks(at, job));
-            let tokens = f64::from(loads[at].pending_tokens) + weight * f64::from(new);
-            (tokens, loads[at].running)
+            let (load, speed) = loads[at];
+            let tokens = f64::from(load.pending_tokens) + weight * f64::from(new);
+            (tokens / speed, load.running)
         };
         let costs: Vec<_> = (0..loads.len()).map(cost).collect();
-        Ok(least(costs.len(), &mut self.dice, |at| costs[at]))
+        least(job, candidates, &mut self.dice, |at| costs[at])
     }
 
     fn stored(&mut self, _: Micros, instance: Instance, blocks: &[Block]) {
@@ -57,8 +64,13 @@ impl Router for Oracle {
         self.engines.evicted(instance, blocks);
     }
 
-    fn loaded(&mut self, _: Micros, instance: Instance, load: &EngineLoad) {
-        self.loads[instance] = *load;
+    fn truth(&mut self, _: Micros, instance: Instance, load: &EngineLoad, speed: f64) {
+        self.loads[instance] = (*load, speed);
+    }
+
+    fn died(&mut self, _: Micros, instance: Instance) {
+        self.engines.cleared(instance);
+        self.loads[instance] = (EngineLoad::default(), 1.0);
     }
 }
 
@@ -72,19 +84,39 @@ mod tests {
         let jobs = workload(&[(2_048, &[1, 2, 3, 4])]).jobs;
         let mut router = Oracle::new(3, 0.0, 1);
         router.stored(0, 2, &jobs[0].blocks[..3]);
-        assert_eq!(router.place(0, &jobs[0]), Ok(2));
+        let all = [0, 1, 2];
+        assert_eq!(router.place(0, &jobs[0], &all), Ok(2));
         let busy = |pending_tokens| EngineLoad {
             pending_tokens,
             ..EngineLoad::default()
         };
-        router.loaded(0, 2, &busy(1_537));
-        router.loaded(0, 0, &busy(1));
-        assert_eq!(router.place(0, &jobs[0]), Ok(1));
+        router.truth(0, 2, &busy(1_537), 1.0);
+        router.truth(0, 0, &busy(1), 1.0);
+        assert_eq!(router.place(0, &jobs[0], &all), Ok(1));
         router.evicted(0, 2, &jobs[0].blocks[1..2]);
-        router.loaded(0, 1, &busy(1_600));
-        router.loaded(0, 0, &busy(1_024));
-        assert_eq!(router.place(0, &jobs[0]), Ok(0), "2 has one block left");
+        router.truth(0, 1, &busy(1_600), 1.0);
+        router.truth(0, 0, &busy(1_024), 1.0);
+        let chosen = router.place(0, &jobs[0], &all);
+        assert_eq!(chosen, Ok(0), "2 has one block left");
         router.thrift = 1.0;
-        assert_eq!(router.place(0, &jobs[0]), Ok(2), "it counts for more");
+        let chosen = router.place(0, &jobs[0], &all);
+        assert_eq!(chosen, Ok(2), "it counts for more");
+    }
+
+    #[test]
+    fn it_is_not_lied_to_and_knows_who_is_slow() {
+        let jobs = workload(&[(2_048, &[1, 2, 3, 4])]).jobs;
+        let mut router = Oracle::new(2, 0.0, 1);
+        let load = |pending_tokens| EngineLoad {
+            pending_tokens,
+            ..EngineLoad::default()
+        };
+        router.truth(0, 0, &load(1_000), 1.0);
+        router.truth(0, 1, &load(0), 0.5);
+        router.loaded(0, 0, &load(0));
+        // 3,048 tokens at the model's speed, 2,048 at half of it.
+        assert_eq!(router.place(0, &jobs[0], &[0, 1]), Ok(0));
+        router.truth(1, 1, &load(0), 1.0);
+        assert_eq!(router.place(1, &jobs[0], &[0, 1]), Ok(1));
     }
 }

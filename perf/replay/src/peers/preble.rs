@@ -10,7 +10,7 @@ use afr_perf::rng::SplitMix64;
 
 use super::least;
 use super::recency::Recency;
-use crate::router::{Instance, Micros, RouteError, Router};
+use crate::router::{Instance, Micros, RouteError, Router, Standing};
 use crate::workload::{Block, Job};
 
 const WINDOW_US: Micros = 180_000_000;
@@ -38,7 +38,12 @@ impl Preble {
 }
 
 impl Router for Preble {
-    fn place(&mut self, now: Micros, job: &Job) -> Result<Instance, RouteError> {
+    fn place(
+        &mut self,
+        now: Micros,
+        job: &Job,
+        candidates: &[Instance],
+    ) -> Result<Instance, RouteError> {
         while let Some((_, instance, tokens)) =
             self.sent.pop_front_if(|(at, ..)| *at + WINDOW_US < now)
         {
@@ -47,13 +52,14 @@ impl Router for Preble {
         let new_tokens: Vec<u32> = (self.records.iter())
             .map(|record| job.new_tokens(record.matched(&job.blocks)))
             .collect();
-        let fewest = new_tokens.iter().min().copied().unwrap_or_default();
+        let fewest = candidates.iter().map(|at| new_tokens[*at]).min();
+        let fewest = fewest.unwrap_or_default();
         let exploits = job.input_tokens - fewest > fewest;
         let window = &self.window_tokens;
-        let chosen = least(window.len(), &mut self.dice, |at| {
+        let chosen = least(job, candidates, &mut self.dice, |at| {
             let is_out = exploits && new_tokens[at] > fewest;
             (is_out, window[at] + u64::from(new_tokens[at]))
-        });
+        })?;
         let tokens = u64::from(new_tokens[chosen]);
         self.window_tokens[chosen] += tokens;
         self.sent.push_back((now, chosen, tokens));
@@ -63,6 +69,12 @@ impl Router for Preble {
 
     fn evicted(&mut self, _: Micros, instance: Instance, blocks: &[Block]) {
         self.records[instance].forget(blocks);
+    }
+
+    fn declared(&mut self, _: Micros, instance: Instance, standing: Standing) {
+        if standing == Standing::Down {
+            self.records[instance] = Recency::new(usize::MAX);
+        }
     }
 }
 
@@ -80,19 +92,23 @@ mod tests {
         ])
         .jobs;
         let mut router = Preble::new(2, 1);
-        let home = router.place(0, &jobs[0]).unwrap();
-        assert_eq!(router.place(1, &jobs[1]), Ok(home));
-        assert_eq!(router.place(2, &jobs[2]), Ok(1 - home), "half is not more");
+        let both = [0, 1];
+        let home = router.place(0, &jobs[0], &both).unwrap();
+        assert_eq!(router.place(1, &jobs[1], &both), Ok(home));
+        let half = router.place(2, &jobs[2], &both);
+        assert_eq!(half, Ok(1 - home), "half is not more");
+        router.declared(3, home, Standing::Down);
+        assert_eq!(router.place(3, &jobs[1], &both), Ok(1 - home), "forgotten");
     }
 
     #[test]
     fn load_is_forgotten_after_the_window_and_evictions_at_once() {
         let jobs = workload(&[(2_048, &[1, 2, 3, 4]), (512, &[9]), (2_048, &[1, 2, 3, 4])]).jobs;
         let mut router = Preble::new(2, 1);
-        let home = router.place(0, &jobs[0]).unwrap();
+        let home = router.place(0, &jobs[0], &[0, 1]).unwrap();
         router.evicted(1, home, &jobs[0].blocks);
-        assert_eq!(router.place(2, &jobs[2]), Ok(1 - home));
-        router.place(WINDOW_US + 10, &jobs[1]).unwrap();
+        assert_eq!(router.place(2, &jobs[2], &[0, 1]), Ok(1 - home));
+        router.place(WINDOW_US + 10, &jobs[1], &[0, 1]).unwrap();
         assert_eq!(router.window_tokens.iter().sum::<u64>(), 512);
     }
 }
