@@ -30,6 +30,7 @@ mod peer;
 mod sender;
 mod reporter;
 mod echo_cluster;
+mod load;
 
 pub use afrd::{Afrd, AfrdError, program};
 pub use command::{CommandError, run};
@@ -45,6 +46,7 @@ pub use interrupt::Interrupt;
 pub(crate) use leftovers::dead as dead_tags;
 pub(crate) use leftovers::tag;
 pub use leftovers::{Removed, clean};
+pub use load::{LoadError, LoadProgress, Played, play as play_load};
 pub use namespace::{Namespace, NamespaceError};
 pub use peer::{Client, Dial, PeerError, Server};
 pub use process::{Process, ProcessError};
