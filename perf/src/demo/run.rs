@@ -59,14 +59,14 @@ impl Narrator {
     }
 
     /// A line that stays.
-    fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         let end = if self.rewrites { "\x1b[K" } else { "" };
         // Nothing depends on somebody reading it.
         let _ = writeln!(std::io::stderr(), "{line}{end}");
     }
 
     /// A line that the next one replaces, where it can.
-    fn update(&self, line: &str) {
+    pub(crate) fn update(&self, line: &str) {
         if self.rewrites {
             let _ = write!(std::io::stderr(), "{line}\x1b[K\r");
         } else {
@@ -75,7 +75,7 @@ impl Narrator {
     }
 
     /// Shortest time between two progress lines: a log wants fewer than a terminal.
-    const fn pace(&self) -> Duration {
+    pub(crate) const fn pace(&self) -> Duration {
         Duration::from_millis(if self.rewrites { 500 } else { 10_000 })
     }
 }

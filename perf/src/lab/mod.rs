@@ -21,9 +21,11 @@ mod interrupt;
 mod namespace;
 mod process;
 mod topology;
+mod kernel_router;
 mod leftovers;
 mod huge_pages;
 mod config;
+mod arguments;
 mod afrd;
 mod exposition;
 mod peer;
@@ -33,6 +35,7 @@ mod echo_cluster;
 mod load;
 
 pub use afrd::{Afrd, AfrdError, program};
+pub use arguments::{flags, trust_arguments};
 pub use command::{CommandError, run};
 pub use config::{
     AfrConfig, Api, CLUSTER, Catalogue, Class, Dispatch, Eal, Flows, Instance, KEY, Key, Log,
@@ -52,8 +55,8 @@ pub use peer::{Client, Dial, PeerError, Server};
 pub use process::{Process, ProcessError};
 pub use reporter::Heartbeat;
 pub use sender::{Wish, key, label, master, sender};
-pub(crate) use topology::Directory;
 pub use topology::{
     AFR_ADDRESS, AFR_SID, Host, Lab, LabError, LabSpec, SERVICE_PREFIX, client_address,
     service_address,
 };
+pub(crate) use topology::{Directory, EDGE_GATEWAY};
