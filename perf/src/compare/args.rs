@@ -9,7 +9,7 @@ use crate::emulator::args::positive;
 
 const EXAMPLE: &str = "\
 Example:
-  afr-compare                                     everything, about twelve minutes
+  afr-compare                                     everything, about ten minutes
   afr-compare --quick                             shorter runs, under three minutes
   afr-compare --contenders direct-bare,afr --phases latency
   afr-compare --trace conversation_trace.jsonl --phases ttft
@@ -45,7 +45,7 @@ pub struct CompareArgs {
     /// A rate is held if 99 of 100 requests have their first token so long after their arrival
     #[arg(long, default_value_t = 50.0, value_name = "MS", value_parser = positive)]
     pub within_ms: f64,
-    /// Requests of the replay that TTFT is taken from. Default: 1400, with --quick 250
+    /// Requests of the replay that TTFT is taken from. Default: 1000, with --quick 200
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=12_000))]
     pub requests: Option<u32>,
     /// Arrivals of the replay per time, relative to the workload's own
@@ -91,13 +91,13 @@ impl CompareArgs {
     /// Requests of one measurement of latency.
     #[must_use]
     pub const fn latency_requests(&self) -> u32 {
-        if self.quick { 150 } else { 1_000 }
+        if self.quick { 120 } else { 600 }
     }
 
     /// Seconds of one step of the search for the highest rate.
     #[must_use]
     pub const fn step_s(&self) -> f64 {
-        if self.quick { 1.0 } else { 3.0 }
+        if self.quick { 1.0 } else { 2.0 }
     }
 
     /// How near the search for the highest rate goes: what was held and what was not differ by no more.
@@ -110,7 +110,7 @@ impl CompareArgs {
     #[must_use]
     pub fn replay_requests(&self) -> u32 {
         self.requests
-            .unwrap_or(if self.quick { 250 } else { 1_400 })
+            .unwrap_or(if self.quick { 200 } else { 1_000 })
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
         CompareArgs::command().debug_assert();
         let args = CompareArgs::try_parse_from(["afr-compare", "--quick"]).unwrap();
         assert_eq!(args.contenders, Contender::ALL);
-        assert_eq!((args.replay_requests(), args.step_s()), (250, 1.0));
+        assert_eq!((args.replay_requests(), args.step_s()), (200, 1.0));
         let words = ["afr-compare", "--contenders=afr,smg", "--phases=ttft"];
         let args = CompareArgs::try_parse_from(words).unwrap();
         assert_eq!(args.contenders, [Contender::Afr, Contender::Smg]);

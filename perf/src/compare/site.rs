@@ -28,6 +28,8 @@ const AT_ONCE: &str = "1e9";
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// Memory for `afrd`'s packet buffers, in MiB.
 const HUGE_MIB: u32 = 256;
+/// Frames that `afrd`'s packet sockets hold, as deep as the sockets of a router roughly: some megabytes.
+const RING_FRAMES: u32 = 4_096;
 /// How long an engine or a router may take to come up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a router is asked.
@@ -193,6 +195,7 @@ fn configuration(lab: &Lab, contender: Contender) -> AfrConfig {
     if contender == Contender::AfrSpin {
         "spin".clone_into(&mut config.workers.idle);
     }
+    config.deepen_rings(RING_FRAMES);
     config.class(CLASS, "chat").policy = Some("ttft".to_owned());
     for host in &lab.hosts {
         config.instance(host, &["chat"]).report_key = Some(KEY.0);

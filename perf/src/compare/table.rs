@@ -121,6 +121,10 @@ fn cpu(comparison: &Comparison, of: impl Fn(&Measured) -> Option<Reading>) -> Ve
             engines_s,
             client_s,
         } = reading.cpu;
+        let base = Some(one.contender.baseline()).filter(|base| *base != one.contender);
+        let base = base.and_then(|base| of(comparison.of(base)?));
+        let all = reading.cpu.all_s();
+        let more = base.map(|base| format!(" ({:+.3})", all - base.cpu.all_s()));
         let or_none = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), seconds);
         let own = (!one.contender.is_direct()).then_some(middle_s);
         let busy = reading.afr.and_then(|afr| afr.busy_s);
@@ -133,7 +137,7 @@ fn cpu(comparison: &Comparison, of: impl Fn(&Measured) -> Option<Reading>) -> Ve
             &or_none(signatures),
             &seconds(engines_s),
             &seconds(client_s),
-            &seconds(reading.cpu.all_s()),
+            &format!("{}{}", seconds(all), more.unwrap_or_default()),
         ]));
     }
     rows
@@ -205,4 +209,84 @@ fn replay(comparison: &Comparison) -> Vec<Row> {
         ]));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Contender;
+    use crate::compare::outcome::tests::reading;
+    use crate::compare::outcome::{Latency, Machine, Rate, Step};
+
+    fn measured(contender: Contender, ms: f64) -> Measured {
+        let step = |per_s: f64, not_held: Option<&str>| Step {
+            per_s,
+            not_held: not_held.map(str::to_owned),
+            reading: reading(ms),
+        };
+        Measured {
+            contender,
+            version: None,
+            latency: Some(Latency {
+                short: reading(ms),
+                whole: reading(2.0 * ms),
+            }),
+            rate: Some(Rate {
+                held_per_s: Some(100.0 * ms),
+                steps: vec![
+                    step(100.0 * ms, None),
+                    step(1_600.0, Some("far")),
+                    step(800.0, Some("near")),
+                ],
+            }),
+            ttft: (contender != Contender::DirectBare).then(|| reading(ms)),
+        }
+    }
+
+    #[test]
+    fn everybody_is_held_against_the_kernel_on_the_same_wires() {
+        let comparison = Comparison {
+            machine: Machine {
+                cpus: 2,
+                model: None,
+            },
+            seed: 1,
+            instances: 5,
+            latency_rate: 50.0,
+            within_ms: 50.0,
+            replay: "a trace".to_owned(),
+            contenders: vec![
+                measured(Contender::Direct, 1.0),
+                measured(Contender::DirectBare, 2.0),
+                measured(Contender::Afr, 3.0),
+                measured(Contender::Smg, 4.0),
+            ],
+        };
+        let shown = tables(&comparison);
+        let lines = |title: &str| shown.lines().filter(|line| line.starts_with(title)).count();
+        assert_eq!(
+            (lines("AFR"), lines("direct, no offloads")),
+            (6, 4),
+            "{shown}"
+        );
+        for (who, expected) in [
+            (
+                "AFR",
+                ["3.00 (+1.00)", "6.00 (+2.00)", "150 %", "800/s: near"],
+            ),
+            (
+                "smg",
+                ["4.00 (+3.00)", "8.00 (+6.00)", "400 %", "800/s: near"],
+            ),
+        ] {
+            let own: Vec<_> = shown.lines().filter(|line| line.starts_with(who)).collect();
+            for cell in expected {
+                assert!(
+                    own.iter().any(|line| line.contains(cell)),
+                    "{cell}: {own:?}"
+                );
+            }
+        }
+        assert!(!shown.contains("NaN"));
+    }
 }
