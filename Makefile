@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nic bench bench-tables bench-steering replay replay-test stages stages-accept lint fmt clean install-deps
+.PHONY: help demo compare test test-nic bench bench-tables bench-steering replay replay-test stages stages-accept lint fmt clean install-deps
 ARGS ?=
 comma := ,
 
@@ -13,6 +13,10 @@ install-deps: ## DPDK, libclang and tools from the distribution (Debian 12, Ubun
 demo: install-deps ## the main job on real packets: three policies, one workload (ARGS=--json, --help, ...)
 	@cargo build --release --workspace
 	@target/release/afr-demo $(ARGS)
+
+compare: install-deps ## the AFR against sglang-router and smg from PyPI, end to end (QUICK=1: under three minutes; ARGS=--help)
+	@cargo build --release -p afr-controlplane -p afr-perf --bin afrd --bin afrctl --bin afr-emulator --bin afr-compare
+	@target/release/afr-compare $(if $(QUICK),--quick) $(ARGS)
 
 test: install-deps ## every check: format, lints, licences, docs, unit, property, loom, end to end
 	@scripts/check

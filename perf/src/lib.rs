@@ -1,7 +1,8 @@
-//! Lab, emulated cluster, load client, demo, throughput harness and test on network cards.
+//! Lab, emulated cluster, load client, demo, comparison with other routers, throughput harness and test on network cards.
 
 pub mod rng;
 pub mod svg;
+mod columns;
 pub mod answer;
 pub mod engine;
 pub mod trace;
@@ -13,4 +14,5 @@ pub mod bench;
 #[cfg(feature = "dpdk-benches")]
 pub mod tables;
 pub mod demo;
+pub mod compare;
 pub mod nic;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::args::DemoArgs;
 use super::outcome::Policy;
 use crate::lab::{
-    AFR_ADDRESS, AfrConfig, AfrdError, CLUSTER, KEY, Lab, LabSpec, Process, ProcessError, SALT,
-    SERVICE_PREFIX, program,
+    AFR_ADDRESS, AfrConfig, AfrdError, KEY, Lab, LabSpec, Process, ProcessError, SERVICE_PREFIX,
+    flags, program, trust_arguments,
 };
 
 /// The port that instances serve on.
@@ -19,8 +19,6 @@ const MAX_INPUT_TOKENS: u32 = 32_768;
 const SESSIONS_PER_S: f64 = 0.7;
 /// Real seconds that a request may take; a long answer of the slow instance under load takes more than one minute.
 const TIMEOUT_S: u32 = 150;
-/// The key of the tenant's signature domain, in hexadecimal.
-const DOMAIN_KEY: &str = "746865206c61622773206f776e206b65";
 /// How long an instance may take to come up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -147,7 +145,7 @@ pub(super) fn start_engines(lab: &Lab, args: &DemoArgs) -> Result<Vec<Process>, 
     let mut engines = Vec::new();
     for (member, host) in MEMBERS.iter().zip(&lab.hosts) {
         let classes: Vec<_> = member.classes.iter().map(u32::to_string).collect();
-        let mut arguments = trust();
+        let mut arguments = trust_arguments();
         let own = [
             ("--instance-id", host.number.to_string()),
             ("--listen", format!("[::]:{PORT}")),
@@ -187,7 +185,7 @@ pub(super) fn load_arguments(args: &DemoArgs, policy: Policy) -> Vec<String> {
     } else {
         "none"
     };
-    let mut arguments = trust();
+    let mut arguments = trust_arguments();
     let own = [
         ("--service-prefix", format!("{SERVICE_PREFIX}/96")),
         ("--port", PORT.to_string()),
@@ -210,25 +208,6 @@ pub(super) fn load_arguments(args: &DemoArgs, policy: Policy) -> Vec<String> {
         arguments.extend(flags(&[("--trace", trace.display().to_string())]));
     }
     arguments
-}
-
-/// What engines and clients share with the AFR.
-fn trust() -> Vec<String> {
-    flags(&[
-        ("--key-id", KEY.0.to_string()),
-        ("--master-key", KEY.1.to_owned()),
-        ("--cluster", CLUSTER.to_string()),
-        ("--catalogue", SALT.0.to_string()),
-        ("--salt", SALT.1.to_owned()),
-        ("--domain-key", DOMAIN_KEY.to_owned()),
-    ])
-}
-
-fn flags(pairs: &[(&str, String)]) -> Vec<String> {
-    let words = pairs
-        .iter()
-        .flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]);
-    words.collect()
 }
 
 impl From<ProcessError> for super::run::DemoError {
@@ -267,6 +246,6 @@ mod tests {
             assert_eq!(load.workload.classes.len(), CAPABILITIES.len());
         }
         let words = ["afr-emulator", "--instance-id=1"].map(str::to_owned);
-        EmulatorArgs::try_parse_from(words.into_iter().chain(trust())).unwrap();
+        EmulatorArgs::try_parse_from(words.into_iter().chain(trust_arguments())).unwrap();
     }
 }

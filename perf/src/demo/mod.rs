@@ -14,7 +14,6 @@ mod checks;
 mod picture;
 
 pub use args::DemoArgs;
-pub use load::LoadError;
 pub use outcome::{Check, Outcome, Policy, Quantiles, Results};
 pub use picture::draw;
 pub use run::{DemoError, Narrator, play};

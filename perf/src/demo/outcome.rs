@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::columns::align;
+
 /// How new flows are dispatched in a run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -127,33 +129,6 @@ impl Results {
         }));
         align(&rows)
     }
-}
-
-/// Columns as wide as what is in them, the first flush left, the others flush right, a rule under the first row.
-fn align<const N: usize>(rows: &[[String; N]]) -> String {
-    let widths: [usize; N] = std::array::from_fn(|at| {
-        let cells = rows.iter().map(|row| row[at].chars().count());
-        cells.max().unwrap_or(0)
-    });
-    let mut lines: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let cells = row.iter().zip(widths).enumerate();
-            let cells: Vec<_> = cells
-                .map(|(at, (cell, width))| {
-                    if at == 0 {
-                        format!("{cell:<width$}")
-                    } else {
-                        format!("{cell:>width$}")
-                    }
-                })
-                .collect();
-            cells.join("  ").trim_end().to_owned()
-        })
-        .collect();
-    let rule = "─".repeat(widths.iter().sum::<usize>() + 2 * N.saturating_sub(1));
-    lines.insert(lines.len().min(1), rule);
-    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -8,9 +8,12 @@ use super::accounts::Accounts;
 use super::args::DemoArgs;
 use super::checks::decide;
 use super::cluster::{MEMBERS, configuration, lab_spec, load_arguments, start_engines};
-use super::load::{self, LoadError, Played, Progress};
+use super::load::outcome;
 use super::outcome::{Policy, Results};
-use crate::lab::{Afrd, AfrdError, HugePages, Interrupt, Lab, LabError};
+use crate::lab::{
+    Afrd, AfrdError, HugePages, Interrupt, Lab, LabError, LoadError, LoadProgress, Played,
+    play_load,
+};
 
 /// Memory for `afrd`'s packet buffers, in MiB.
 const HUGE_MIB: u32 = 256;
@@ -56,14 +59,14 @@ impl Narrator {
     }
 
     /// A line that stays.
-    fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         let end = if self.rewrites { "\x1b[K" } else { "" };
         // Nothing depends on somebody reading it.
         let _ = writeln!(std::io::stderr(), "{line}{end}");
     }
 
     /// A line that the next one replaces, where it can.
-    fn update(&self, line: &str) {
+    pub(crate) fn update(&self, line: &str) {
         if self.rewrites {
             let _ = write!(std::io::stderr(), "{line}\x1b[K\r");
         } else {
@@ -72,7 +75,7 @@ impl Narrator {
     }
 
     /// Shortest time between two progress lines: a log wants fewer than a terminal.
-    const fn pace(&self) -> Duration {
+    pub(crate) const fn pace(&self) -> Duration {
         Duration::from_millis(if self.rewrites { 500 } else { 10_000 })
     }
 }
@@ -106,12 +109,12 @@ pub fn play(
                     error
                 }
             })?;
-        let outcome = played.outcome;
+        let outcome = outcome(*policy, &played);
         narrator.say(&format!(
             "{title}: {} requests in {:.0} s, TTFT mean {:.0} ms, p99 {:.0} ms",
-            outcome.requests, played.details.duration_s, outcome.ttft_ms.mean, outcome.ttft_ms.p99
+            outcome.requests, played.result.duration_s, outcome.ttft_ms.mean, outcome.ttft_ms.p99
         ));
-        for (kind, example) in &played.details.broken_examples {
+        for (kind, example) in &played.result.broken_examples {
             narrator.say(&format!("  broken, {kind}: {example}"));
         }
         runs.push(outcome);
@@ -156,7 +159,7 @@ fn run(
     })?;
 
     let mut told = Instant::now();
-    let show = |progress: Progress| {
+    let show = |progress: LoadProgress| {
         if told.elapsed() < narrator.pace() {
             return;
         }
@@ -167,12 +170,11 @@ fn run(
         ));
     };
     let arguments = load_arguments(args, policy);
-    let played = load::play(&lab.client, arguments, policy, interrupt, show).map_err(|source| {
-        DemoError::Load {
+    let played =
+        play_load(&lab.client, arguments, interrupt, show).map_err(|source| DemoError::Load {
             source,
             afrd: afrd.tail(),
-        }
-    })?;
+        })?;
 
     // Nobody speaks any more, and the counters come to rest.
     drop(engines);

@@ -7,6 +7,9 @@ use clap::builder::RangedU64ValueParser;
 use crate::engine::EngineConfig;
 use crate::trust::TrustArgs;
 
+/// Name of the model where no other is given.
+pub(crate) const MODEL: &str = "emulated";
+
 const EXAMPLE: &str = "\
 Example:
   afr-emulator --instance-id 11 --listen '[::]:8000' --classes 1,2 --labels model:llama-3-70b,tool:search \\
@@ -25,7 +28,7 @@ pub struct EmulatorArgs {
     #[arg(long, default_value = "[::]:8000")]
     pub listen: SocketAddr,
     /// Name of the model served
-    #[arg(long, default_value = "emulated")]
+    #[arg(long, default_value = MODEL)]
     pub model: String,
     /// Capability classes served, by number
     #[arg(long, value_delimiter = ',', value_name = "ID")]

@@ -62,6 +62,8 @@ pub(super) async fn serve(
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
         .route("/health", get(async || ()))
+        .route("/model_info", get(model_info))
+        .route("/server_info", get(server_info))
         .route("/metrics", get(metrics))
         .route("/reset_prefix_cache", post(reset_prefix_cache))
         .layer(map_response_with_state(server.clone(), name_instance))
@@ -154,6 +156,22 @@ async fn models(State(server): State<Server>) -> Json<serde_json::Value> {
             "id": model, "object": "model", "owned_by": "afr-emulator",
             "instance": instance_id, "classes": classes, "labels": labels,
         }],
+    }))
+}
+
+/// As SGLang's servers tell routers of themselves.
+async fn model_info(State(server): State<Server>) -> Json<serde_json::Value> {
+    let model = &server.instance.profile().model;
+    Json(json!({ "model_path": model, "is_generation": true }))
+}
+
+/// As SGLang's servers tell routers of themselves.
+async fn server_info(State(server): State<Server>) -> Json<serde_json::Value> {
+    let instance = &server.instance;
+    let model = &instance.profile().model;
+    Json(json!({
+        "model_path": model, "served_model_name": model, "version": env!("CARGO_PKG_VERSION"),
+        "dp_size": 1, "max_running_requests": instance.max_sequences(),
     }))
 }
 

@@ -130,6 +130,12 @@ impl Instance {
         &self.profile
     }
 
+    /// Most sequences in a batch.
+    #[must_use]
+    pub const fn max_sequences(&self) -> usize {
+        self.max_sequences
+    }
+
     /// What it counts.
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {

@@ -284,6 +284,12 @@ impl Afrd {
         self.metrics
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -88,7 +88,10 @@ pub struct Workers {
 #[expect(missing_docs, reason = "the keys are documented in configs/afrd.toml")]
 pub struct Port {
     pub name: String,
-    pub iface: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     pub role: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boundary: Option<String>,
@@ -312,6 +315,18 @@ impl AfrConfig {
         }
     }
 
+    /// Gives the lab's packet sockets room for so many frames, a power of two, where the default is 512: a worker that has to
+    /// share its processor takes longer to come round.
+    pub fn deepen_rings(&mut self, frames: u32) {
+        for (index, port) in self.port.iter_mut().enumerate() {
+            if let Some(iface) = port.iface.take() {
+                port.device = Some(format!(
+                    "net_af_packet{index},iface={iface},qpairs=1,framesz=4096,blocksz=8192,framecnt={frames}"
+                ));
+            }
+        }
+    }
+
     /// Adds a class with the defaults, and returns it to be changed.
     pub fn class(&mut self, id: u32, name: &str) -> &mut Class {
         self.class.push(Class {
@@ -356,7 +371,8 @@ impl AfrConfig {
 fn port(name: &str, iface: &str, role: &str, mtu: u16) -> Port {
     Port {
         name: name.to_owned(),
-        iface: iface.to_owned(),
+        iface: Some(iface.to_owned()),
+        device: None,
         role: role.to_owned(),
         boundary: None,
         mtu,

@@ -21,17 +21,21 @@ mod interrupt;
 mod namespace;
 mod process;
 mod topology;
+mod kernel_router;
 mod leftovers;
 mod huge_pages;
 mod config;
+mod arguments;
 mod afrd;
 mod exposition;
 mod peer;
 mod sender;
 mod reporter;
 mod echo_cluster;
+mod load;
 
 pub use afrd::{Afrd, AfrdError, program};
+pub use arguments::{flags, trust_arguments};
 pub use command::{CommandError, run};
 pub use config::{
     AfrConfig, Api, CLUSTER, Catalogue, Class, Dispatch, Eal, Flows, Instance, KEY, Key, Log,
@@ -45,13 +49,14 @@ pub use interrupt::Interrupt;
 pub(crate) use leftovers::dead as dead_tags;
 pub(crate) use leftovers::tag;
 pub use leftovers::{Removed, clean};
+pub use load::{LoadError, LoadProgress, Played, play as play_load};
 pub use namespace::{Namespace, NamespaceError};
 pub use peer::{Client, Dial, PeerError, Server};
 pub use process::{Process, ProcessError};
 pub use reporter::Heartbeat;
 pub use sender::{Wish, key, label, master, sender};
-pub(crate) use topology::Directory;
 pub use topology::{
     AFR_ADDRESS, AFR_SID, Host, Lab, LabError, LabSpec, SERVICE_PREFIX, client_address,
     service_address,
 };
+pub(crate) use topology::{Directory, EDGE_GATEWAY};

@@ -84,6 +84,16 @@ impl Namespace {
         self.run(&format!("ethtool -K {interface} {OFF}")).map(drop)
     }
 
+    /// Undoes [`Namespace::without_offloads`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such interface.
+    pub fn with_offloads(&self, interface: &str) -> Result<(), CommandError> {
+        const ON: &str = "rx on tx on sg on tso on gso on gro on";
+        self.run(&format!("ethtool -K {interface} {ON}")).map(drop)
+    }
+
     /// Calls `f` on a thread inside and returns what it returns. A panic of `f` goes on in the caller.
     ///
     /// # Errors

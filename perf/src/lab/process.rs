@@ -150,6 +150,12 @@ impl Process {
         &self.name
     }
 
+    /// Its process id: `ip netns exec` becomes the program.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The file that holds all it wrote.
     #[must_use]
     pub fn log(&self) -> &Path {

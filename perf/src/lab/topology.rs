@@ -138,7 +138,7 @@ pub struct Lab {
     pub router: Namespace,
     /// The instance hosts.
     pub hosts: Vec<Host>,
-    fabric: Namespace,
+    pub(super) fabric: Namespace,
     spec: LabSpec,
     tag: String,
     directory: Directory,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 
 use super::target::{ClassSpec, ServicePrefix, ipv6_socket};
-use crate::emulator::args::positive;
+use crate::emulator::args::{MODEL, positive};
 use crate::trace::Slice;
 use crate::trace::sessions::Sessions;
 use crate::trust::TrustArgs;
@@ -80,14 +80,17 @@ pub struct DestinationArgs {
     /// Port of the service addresses
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
-    /// Send everything here instead
+    /// Send everything here instead; of several, requests take them in turn
     #[arg(
         long,
         value_name = "[ADDRESS]:PORT",
         value_parser = ipv6_socket,
         conflicts_with = "service_prefix"
     )]
-    pub target: Option<SocketAddrV6>,
+    pub target: Vec<SocketAddrV6>,
+    /// Name of the model asked for
+    #[arg(long, default_value = MODEL)]
+    pub model: String,
     /// Own address. Default: the kernel's choice
     #[arg(long)]
     pub source: Option<Ipv6Addr>,
@@ -115,6 +118,9 @@ pub struct WorkloadArgs {
     /// Arrivals per time, relative to the workload's own
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
     pub rate: f64,
+    /// Let requests arrive at random (Poisson) so many a second, not when the workload has them
+    #[arg(long, value_name = "RATE", conflicts_with = "rate", value_parser = positive)]
+    pub arrivals_per_s: Option<f64>,
     /// Cut prompts to so many tokens
     #[arg(long, default_value_t = u32::MAX, value_name = "TOKENS", hide_default_value = true,
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -168,6 +174,9 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.workload.classes.len(), 2);
+        let args =
+            LoadArgs::try_parse_from(["afr-load", "--target=[::1]:1", "--target=[::1]:2"]).unwrap();
+        assert_eq!(args.destination.target.len(), 2);
         assert!(
             LoadArgs::try_parse_from(["afr-load"]).is_err(),
             "no destination"

@@ -1,6 +1,7 @@
 //! One request: its socket with the metadata set before `connect()`, its answer read and checked.
 
 use std::io;
+use std::net::SocketAddrV6;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,8 @@ pub struct Outcome {
     pub answer: Result<Answered, Broken>,
     /// What its metadata cost, if it had any.
     pub metadata: Option<MetadataCost>,
+    /// Real seconds from its arrival by the plan to the beginning of its work; what a busy client adds.
+    pub late_s: f64,
 }
 
 /// What the metadata of a request cost its sender.
@@ -109,6 +112,7 @@ pub struct Client {
 
 #[derive(Serialize)]
 struct Completion<'a> {
+    model: &'a str,
     prompt: &'a str,
     max_tokens: u32,
     stream: bool,
@@ -122,12 +126,13 @@ impl Client {
         Self { plan }
     }
 
-    /// Sends one request of the plan, and reads its answer.
+    /// Sends one request of the plan, which arrives at this moment, and reads its answer.
     ///
     /// # Panics
     ///
     /// If the plan has no such request.
-    pub async fn request(&self, index: usize) -> Outcome {
+    pub async fn request(&self, index: usize, arrival: Instant) -> Outcome {
+        let late_s = arrival.elapsed().as_secs_f64();
         let request = &self.plan.requests[index];
         let class = &self.plan.classes[request.class];
         let prompt = request.prompt();
@@ -138,6 +143,7 @@ impl Client {
                 return Outcome {
                     answer: Err(error.into()),
                     metadata: None,
+                    late_s,
                 };
             }
         };
@@ -145,12 +151,16 @@ impl Client {
             make_us: begin.elapsed().as_secs_f64() * 1e6,
             header_bytes: header.len(),
         });
-        let exchange = self.exchange(request, class, &prompt, header.as_deref());
+        let exchange = self.exchange(index, class, &prompt, header.as_deref());
         let answer = match timeout(self.plan.timeout, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(Broken::Timeout),
         };
-        Outcome { answer, metadata }
+        Outcome {
+            answer,
+            metadata,
+            late_s,
+        }
     }
 
     fn header(
@@ -165,7 +175,7 @@ impl Client {
         };
         let ask = Ask {
             source: class.source,
-            destination: class.destination,
+            destination: self.plan.destination(index),
             protocol: TCP,
             class: ClassId(class.spec.id),
             labels: &class.labels,
@@ -183,18 +193,27 @@ impl Client {
 
     async fn exchange(
         &self,
-        request: &TraceRequest,
+        index: usize,
         class: &ClassPlan,
         prompt: &str,
         header: Option<&[u8]>,
     ) -> Result<Answered, Broken> {
+        let (request, destination) = (&self.plan.requests[index], self.plan.destination(index));
         let socket = self.socket().map_err(Broken::Connect)?;
         if let Some(header) = header {
             sockopt::set_destination_options(&socket, header)?;
         }
         let begin = Instant::now();
-        let stream = socket.connect(class.destination.into()).await;
-        let response = post(stream.map_err(Broken::Connect)?, request, class, prompt).await?;
+        let stream = socket.connect(destination.into()).await;
+        let stream = stream.map_err(Broken::Connect)?;
+        let body = Completion {
+            model: &self.plan.model,
+            prompt,
+            max_tokens: request.output_tokens,
+            stream: true,
+            stream_options: serde_json::json!({ "include_usage": true }),
+        };
+        let response = post(stream, destination, &body).await?;
         if response.status() != StatusCode::OK {
             return Err(Broken::Status(response.status()));
         }
@@ -232,24 +251,17 @@ fn unix_seconds() -> u32 {
 
 async fn post(
     stream: TcpStream,
-    request: &TraceRequest,
-    class: &ClassPlan,
-    prompt: &str,
+    destination: SocketAddrV6,
+    body: &Completion<'_>,
 ) -> Result<Response<Incoming>, Broken> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // What goes wrong on the connection is seen by whoever reads the answer.
     tokio::spawn(connection);
-    let body = Completion {
-        prompt,
-        max_tokens: request.output_tokens,
-        stream: true,
-        stream_options: serde_json::json!({ "include_usage": true }),
-    };
-    let body = serde_json::to_vec(&body).map_err(WrongAnswer::from)?;
+    let body = serde_json::to_vec(body).map_err(WrongAnswer::from)?;
     let mut post = Request::post("/v1/completions")
         .body(Full::new(Bytes::from(body)))
         .unwrap_or_default();
-    let host = class.destination.to_string();
+    let host = destination.to_string();
     if let Ok(host) = host.try_into() {
         post.headers_mut().insert(HOST, host);
     }

@@ -70,16 +70,17 @@ pub async fn run(plan: Arc<Plan>, progress: Arc<RunProgress>) -> Vec<Outcome> {
     let begin = Instant::now();
     let mut tasks = JoinSet::new();
     for index in 0..plan.requests.len() {
-        sleep_until(begin + start_of(&plan, index)).await;
+        let arrival = begin + start_of(&plan, index);
+        sleep_until(arrival).await;
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             progress.delayed.fetch_add(1, Ordering::Relaxed);
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 break; // Nobody closes the semaphore.
             };
-            spawn(&mut tasks, index, &client, &progress, place);
+            spawn(&mut tasks, (index, arrival), &client, &progress, place);
             continue;
         };
-        spawn(&mut tasks, index, &client, &progress, place);
+        spawn(&mut tasks, (index, arrival), &client, &progress, place);
     }
     let mut outcomes: Vec<(usize, Outcome)> = tasks.join_all().await;
     outcomes.sort_by_key(|(index, _)| *index);
@@ -96,7 +97,7 @@ fn start_of(plan: &Plan, index: usize) -> Duration {
 
 fn spawn(
     tasks: &mut JoinSet<(usize, Outcome)>,
-    index: usize,
+    (index, arrival): (usize, Instant),
     client: &Arc<Client>,
     progress: &Arc<RunProgress>,
     place: tokio::sync::OwnedSemaphorePermit,
@@ -104,7 +105,7 @@ fn spawn(
     let (client, progress) = (Arc::clone(client), Arc::clone(progress));
     progress.started.fetch_add(1, Ordering::Relaxed);
     tasks.spawn(async move {
-        let outcome = client.request(index).await;
+        let outcome = client.request(index, arrival).await;
         drop(place);
         let counter = if outcome.answer.is_ok() {
             &progress.answered

@@ -22,6 +22,9 @@ const SPARE_FILES: usize = 32;
 /// Most connections where the limit on open files is generous.
 const MOST_CONNECTIONS: usize = 4096;
 
+/// Number of the stream of random arrivals; the sessions' use small ones.
+const ARRIVALS: u64 = u64::MAX;
+
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -75,8 +78,8 @@ pub struct ClassPlan {
     pub spec: ClassSpec,
     /// Its labels as they travel.
     pub labels: Vec<Label32>,
-    /// Where its requests go.
-    pub destination: SocketAddrV6,
+    /// Where its requests go, in turn; at least one.
+    pub destinations: Vec<SocketAddrV6>,
     /// From which address.
     pub source: Ipv6Addr,
 }
@@ -94,6 +97,8 @@ pub struct Plan {
     pub warmup: usize,
     /// Classes, by [`TraceRequest::class`].
     pub classes: Vec<ClassPlan>,
+    /// Name of the model asked for.
+    pub model: String,
     /// What makes the metadata, if any is sent.
     pub sender: Option<Sender>,
     /// Own address, if one was asked for.
@@ -128,6 +133,7 @@ impl Plan {
         let classes = args.workload.classes.iter().map(|spec| class(spec, args));
         Ok(Self {
             classes: classes.collect::<Result<_, _>>()?,
+            model: args.destination.model.clone(),
             requests,
             origin,
             own_block,
@@ -143,6 +149,17 @@ impl Plan {
             seed: args.workload.seed,
             instances: args.destination.instances,
         })
+    }
+
+    /// Where a request goes.
+    #[must_use]
+    pub fn destination(&self, index: usize) -> SocketAddrV6 {
+        let class = self.requests.get(index).map_or(0, |request| request.class);
+        let destinations = self.classes.get(class).map(|class| &class.destinations);
+        destinations
+            .and_then(|all| all.get(index % all.len().max(1)))
+            .copied()
+            .unwrap_or(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0))
     }
 
     /// The session that a request belongs to: its conversation's. A request that is only a system prompt has its own.
@@ -186,7 +203,10 @@ fn workload(args: &WorkloadArgs) -> Result<(Vec<TraceRequest>, String, usize), P
         }
     };
     let available = whole.len();
-    let requests = args.slice().of(whole);
+    let mut requests = args.slice().of(whole);
+    if let Some(per_s) = args.arrivals_per_s {
+        arrive_at_random(&mut requests, per_s, args.seed);
+    }
     if requests.is_empty() {
         return Err(PlanError::Empty {
             available,
@@ -202,8 +222,23 @@ fn workload(args: &WorkloadArgs) -> Result<(Vec<TraceRequest>, String, usize), P
     Ok((requests, origin, own_block))
 }
 
+/// New arrivals for requests in the same order: a Poisson process that begins at once.
+fn arrive_at_random(requests: &mut [TraceRequest], per_s: f64, seed: u64) {
+    // A stream of its own: what the seed makes up otherwise stays.
+    let mut dice = rng::SplitMix64::new(rng::at(seed, ARRIVALS));
+    let mut arrival_ms = 0.0;
+    for request in requests {
+        request.arrival_ms = arrival_ms;
+        arrival_ms += dice.exponential(1_000.0 / per_s);
+    }
+}
+
 fn class(spec: &ClassSpec, args: &LoadArgs) -> Result<ClassPlan, PlanError> {
-    let destination = destination(&args.destination)?.of(spec.id);
+    let destinations = destinations(&args.destination)?;
+    let destinations: Vec<_> = destinations.iter().map(|one| one.of(spec.id)).collect();
+    let Some(&destination) = destinations.first() else {
+        return Err(PlanError::NoDestination);
+    };
     let source = match args.destination.source {
         Some(source) => source,
         None => source_towards(destination).map_err(|source| PlanError::NoSource {
@@ -215,19 +250,22 @@ fn class(spec: &ClassSpec, args: &LoadArgs) -> Result<ClassPlan, PlanError> {
     Ok(ClassPlan {
         labels: label_hashes(&args.trust.salt, names),
         spec: spec.clone(),
-        destination,
+        destinations,
         source,
     })
 }
 
-fn destination(args: &DestinationArgs) -> Result<Destination, PlanError> {
-    match (args.target, args.service_prefix) {
-        (Some(address), _) => Ok(Destination::Direct(address)),
-        (None, Some(prefix)) => Ok(Destination::Service {
+fn destinations(args: &DestinationArgs) -> Result<Vec<Destination>, PlanError> {
+    match args.service_prefix {
+        _ if !args.target.is_empty() => {
+            let targets = args.target.iter().copied();
+            Ok(targets.map(Destination::Direct).collect())
+        }
+        Some(prefix) => Ok(vec![Destination::Service {
             prefix,
             port: args.port,
-        }),
-        (None, None) => Err(PlanError::NoDestination),
+        }]),
+        None => Err(PlanError::NoDestination),
     }
 }
 
@@ -272,6 +310,25 @@ mod tests {
         let distinct: std::collections::HashSet<_> = sessions.values().collect();
         assert_eq!(distinct.len(), sessions.len());
         assert_eq!(plan.classes[0].source, Ipv6Addr::LOCALHOST);
+    }
+
+    #[test]
+    fn arrivals_may_be_at_random_and_targets_take_turns() {
+        let arguments = ["--requests=2000", "--seed=3", "--target=[::1]:10"];
+        let own = plan(&arguments).unwrap();
+        let random = plan(&[&arguments[..], &["--arrivals-per-s=100"]].concat()).unwrap();
+        let last_s = random.requests[1_999].arrival_ms / 1_000.0;
+        assert!((18.0..22.0).contains(&last_s), "{last_s}");
+        assert!(
+            random
+                .requests
+                .is_sorted_by_key(|request| request.arrival_ms)
+        );
+        // The same requests in the same order, every second one to each.
+        let same = |at: usize| own.requests[at].hash_ids == random.requests[at].hash_ids;
+        assert!((0..2_000).all(same));
+        let ports = [0, 1, 2].map(|index| random.destination(index).port());
+        assert_eq!(ports, [9, 10, 9]);
     }
 
     #[test]

@@ -232,6 +232,15 @@ async fn every_way_of_asking_is_answered() {
         served.ask("GET", "/health", &Value::Null).await.0,
         StatusCode::OK
     );
+    // What routers for SGLang ask before they send anything.
+    for (path, field) in [
+        ("/model_info", "model_path"),
+        ("/server_info", "served_model_name"),
+    ] {
+        let (status, info) = served.ask("GET", path, &Value::Null).await;
+        let info: Value = serde_json::from_slice(&info).unwrap();
+        assert_eq!((status, &info[field]), (StatusCode::OK, &json!("emulated")));
+    }
     for (path, body, expected) in [
         ("/v1/completions", json!({}), StatusCode::BAD_REQUEST),
         (
