@@ -1,6 +1,6 @@
 # Thin recipes. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo compare test test-nic bench bench-tables bench-steering replay replay-test stages stages-accept lint fmt clean install-deps
+.PHONY: help demo compare test test-nic bench bench-tables bench-steering replay replay-test measurements stages stages-accept lint fmt clean install-deps
 ARGS ?=
 comma := ,
 
@@ -50,6 +50,10 @@ replay: install-deps ## dispatch against other routers in virtual time (QUICK=1:
 
 replay-test: install-deps ## the replay's loop against the simulator's own, on the simulator's engines
 	@cargo test --profile replay --manifest-path perf/replay/cluster/Cargo.toml --target-dir target
+
+measurements: install-deps ## the replays behind docs/measurements.md (TRACE=file.jsonl, ARGS=--help)
+	@cargo build --profile replay --manifest-path perf/replay/cluster/Cargo.toml --target-dir target
+	@scripts/measurements $(if $(TRACE),--trace $(TRACE)) $(ARGS)
 
 stages: install-deps ## nanoseconds a packet of each stage (ARGS=NAME, part of a stage's name)
 	@cargo bench -p afr-stages --bench nanoseconds -- $(ARGS)
