@@ -98,3 +98,37 @@ fn other_domains_and_catalogues_do_not_match() {
     reuse.compute(&known, CATALOGUE, DOMAIN, &[prefix(0), prefix(0)]);
     assert_eq!(reuse.iter().collect::<Vec<_>>(), [(Slot(1), 1)]);
 }
+
+/// Few holders are kept as a list, many as a bitmap: in both, each slot is itself, also the last of a word.
+#[test]
+fn each_slot_is_found_alone_and_among_many() {
+    const MANY: u16 = 40;
+    let ttl = Ttl {
+        confirmed_s: 100,
+        provisional_s: 10,
+    };
+    for slot in 0..130 {
+        let mut residency = Residency::new(64, 130, ttl);
+        let (alone, among) = (prefix(0), prefix(1));
+        let key = |prefix| SigKey::new(CATALOGUE, DOMAIN, prefix);
+        residency.insert(key(alone), Slot(slot), false, 5);
+        for other in (0..MANY).map(|n| (slot + 3 * n) % 130) {
+            residency.insert(key(among), Slot(other), false, 5);
+        }
+        let known = Known {
+            residency: &residency,
+            now_s: 6,
+            overlay: &Overlay::new(64),
+            consumed: 0,
+        };
+        let mut reuse = Reuse::new(130);
+        reuse.compute(&known, CATALOGUE, DOMAIN, &[alone]);
+        assert!(reuse.iter().eq([(Slot(slot), alone.depth)]), "{slot} alone");
+        reuse.compute(&known, CATALOGUE, DOMAIN, &[among]);
+        let holders: BTreeSet<u16> = reuse.iter().map(|(slot, _)| slot.0).collect();
+        let expected: BTreeSet<u16> = (0..MANY).map(|n| (slot + 3 * n) % 130).collect();
+        assert_eq!(holders, expected, "{slot} among many");
+        reuse.compute(&known, CATALOGUE, DOMAIN, &[alone, among]);
+        assert_eq!(reuse.depth(Slot(slot)), among.depth, "{slot} in both");
+    }
+}
