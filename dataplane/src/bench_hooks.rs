@@ -1,6 +1,9 @@
 //! What the throughput harness bends or looks at. Compiled in by the feature `bench-hooks`, which no shipped binary has;
 //! even then nothing is different until it is switched on.
 
+// Without the feature only this module's own tests are compiled.
+#![cfg_attr(not(feature = "bench-hooks"), allow(dead_code))]
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::aft::ReportOrder;

@@ -29,7 +29,7 @@ mod outs;
 pub mod path;
 pub mod worker;
 pub mod steer;
-#[cfg(feature = "bench-hooks")]
+#[cfg(any(test, feature = "bench-hooks"))]
 pub mod bench_hooks;
 #[cfg(feature = "eal")]
 pub mod dpdk_io;
