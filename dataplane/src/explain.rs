@@ -7,12 +7,14 @@ use crate::aft::Aft;
 use crate::aft::live::LiveState;
 use crate::aft::residency::Overlay;
 use crate::aft::reuse::Known;
+use crate::config::PolicyKind;
 use crate::id::Slot;
 use crate::message::Shared;
 use crate::reply::overlay::LoadOverlay;
+use crate::request::least;
 use crate::request::matching::{Need, candidates};
 use crate::request::policy::{self, Task};
-use crate::request::score::{Estimate, Scratch, View};
+use crate::request::score::{Estimate, Scratch, View, Weight};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub struct Candidate {
     pub why_not: Option<WhyNot>,
     /// What it would cost.
     pub estimate: Estimate,
+    /// The same with new tokens weighed, in microseconds: what the choice of the smallest estimate goes by.
+    pub cost_us: u64,
 }
 
 /// The answer.
@@ -76,6 +80,8 @@ pub struct Explanation {
     pub winner: Option<Slot>,
     /// Prompt length that was reckoned with.
     pub prompt_tokens: u32,
+    /// How its new tokens counted.
+    pub weight: Weight,
 }
 
 /// Explains. `None` where there is no such class.
@@ -124,24 +130,40 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
         loads: &loads,
         inflight: &shared.inflight,
     };
-    let listed = state
+    let why_nots: Vec<_> = state
         .members
         .iter()
-        .map(|slot| Candidate {
-            slot,
-            why_not: if passes(slot) {
+        .map(|slot| {
+            let why_not = if passes(slot) {
                 (!aft.has_labels(slot, &query.labels)).then_some(WhyNot::LabelsExact)
             } else {
                 Some(why_not(aft, shared, query, &bloom, slot))
-            },
-            estimate: view.estimate(slot, prompt_tokens, scratch.reuse.depth(slot)),
+            };
+            (slot, why_not)
         })
-        .collect::<Vec<_>>();
-    for candidate in &listed {
-        if candidate.why_not.is_some() {
-            scratch.exclude(candidate.slot);
+        .collect();
+    for (slot, why_not) in &why_nots {
+        if why_not.is_some() {
+            scratch.exclude(*slot);
         }
     }
+    let weight = match class.policy {
+        PolicyKind::Ttft => {
+            let thrift_per_s = config.dispatch.thrift_per_s;
+            least::weight(&view, thrift_per_s, &scratch.candidates)
+        }
+        _ => Weight::ONE,
+    };
+    let candidate = |(slot, why_not)| {
+        let depth = scratch.reuse.depth(slot);
+        Candidate {
+            slot,
+            why_not,
+            estimate: view.estimate(slot, prompt_tokens, depth),
+            cost_us: view.cost_us(slot, prompt_tokens, depth, weight),
+        }
+    };
+    let listed = why_nots.into_iter().map(candidate).collect();
     let task = Task {
         class: class_ix,
         prompt_tokens,
@@ -152,6 +174,7 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
         candidates: listed,
         winner,
         prompt_tokens,
+        weight,
     })
 }
 

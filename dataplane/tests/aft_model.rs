@@ -13,6 +13,7 @@ use afr_dataplane::aft::maglev::Maglev;
 use afr_dataplane::aft::residency::{Overlay, Said};
 use afr_dataplane::aft::reuse::Reuse;
 use afr_dataplane::aft::{Aft, Op};
+use afr_dataplane::config::Dispatch;
 use afr_dataplane::id::{Incarnation, Now, Slot, WorkerId};
 use afr_wire::{Bloom, CatalogueVersion, DomainId, PolicyScope, Prefix};
 use aft_model::model::Model;
@@ -176,7 +177,7 @@ fn a_worker_neither_allocates_nor_frees() {
         inflight.open(slot, 7);
         inflight.commit(slot, 7);
         inflight.sample(now.mono_us);
-        let sampled_us = clocks.observe(slot, 4_990, now);
+        let sampled_us = clocks.observe(slot, 4_990, now, Dispatch::default().clock_trust());
         assert_eq!(inflight.committed_at(slot, sampled_us), 7);
     });
     assert_eq!((cost.count_total, cost.count_current), (0, 0), "{cost:?}");

@@ -41,8 +41,21 @@ enum Event {
     Stored(u8, u16, u16),
     /// This worker says that an instance holds a prefix, or no longer does.
     Said(u8, u16, bool),
-    /// A decision: prompt, how many prefixes of three, near-tie, hash, and which of the instances are out.
-    Decided(u32, usize, u32, u64, u64),
+    /// A decision.
+    Decided(Decision),
+}
+
+/// What varies of one.
+#[derive(Debug, Clone)]
+struct Decision {
+    prompt_tokens: u32,
+    /// How many prefixes of three it carries.
+    levels: usize,
+    near_tie_us: u32,
+    thrift_per_s: u32,
+    flow_hash: u64,
+    /// Which of the instances are out.
+    out: u64,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -61,10 +74,20 @@ fn event() -> impl Strategy<Value = Event> {
             tokens(),
             0..4_usize,
             prop_oneof![Just(0), Just(2_000), any::<u32>()],
+            prop_oneof![Just(0), Just(50), any::<u32>()],
             any::<u64>(),
             prop_oneof![Just(0), any::<u64>(), Just(u64::MAX), (0..64_u32).prop_map(|bit| !(1 << bit))],
         )
-            .prop_map(|(p, n, tie, hash, out)| Event::Decided(p, n, tie, hash, out)),
+            .prop_map(|(prompt, levels, near_tie_us, thrift_per_s, flow_hash, out)| {
+                Event::Decided(Decision {
+                    prompt_tokens: prompt.max(1),
+                    levels,
+                    near_tie_us,
+                    thrift_per_s,
+                    flow_hash,
+                    out,
+                })
+            }),
     ]
 }
 
@@ -186,14 +209,19 @@ impl Model {
                 let position = u64::MAX / 2 + self.said;
                 self.overlay.insert(key, slot(at), said, position);
             }
-            Event::Decided(prompt, levels, near_tie_us, flow_hash, out) => {
-                self.decide(prompt, levels, near_tie_us, flow_hash, out);
-            }
+            Event::Decided(ref decision) => self.decide(decision),
         }
     }
 
-    fn decide(&mut self, prompt: u32, levels: usize, near_tie_us: u32, flow_hash: u64, out: u64) {
-        let prompt_tokens = prompt.max(1);
+    fn decide(&mut self, decision: &Decision) {
+        let &Decision {
+            prompt_tokens,
+            levels,
+            near_tie_us,
+            thrift_per_s,
+            flow_hash,
+            out,
+        } = decision;
         let prefixes: Vec<Prefix> = (0..3).map(level).take(levels).collect();
         let aft = self.world.aft();
         let view = View {
@@ -220,6 +248,15 @@ impl Model {
             .reuse
             .compute_within(words, &known, CATALOGUE, domain, &prefixes);
 
+        let most = u64::from(MAX_COST_US);
+        let standing_us = |slot: &Slot| {
+            let estimate = view.estimate(*slot, prompt_tokens, 0);
+            (estimate.queue_us + estimate.pressure_us).min(most)
+        };
+        // As documented: for each second that everybody's work takes, new tokens count so many times more.
+        let least_us = candidates.iter().map(standing_us).min().unwrap_or(0);
+        let more_q16 = u128::from(least_us) * u128::from(thrift_per_s) * (1 << 16) / 1_000_000;
+        let weight_q16 = (more_q16 + (1 << 16)).min(u128::from(u32::MAX));
         let cost = |slot: &Slot| {
             let holds = |prefix: &&Prefix| {
                 let key = SigKey::new(CATALOGUE, domain, **prefix);
@@ -230,9 +267,12 @@ impl Model {
                 )
             };
             let held = prefixes.iter().take_while(holds).last();
-            let estimate = view.estimate(*slot, prompt_tokens, held.map_or(0, |held| held.depth));
-            let most = u64::from(MAX_COST_US);
-            (estimate.queue_us + estimate.pressure_us).min(most) + estimate.prefill_us.min(most)
+            let depth = held.map_or(0, |held| held.depth);
+            let new = prompt_tokens - view.estimate(*slot, prompt_tokens, depth).reuse_tokens;
+            let weighed = ((u128::from(new) * weight_q16) >> 16).min(u128::from(u32::MAX)) as u32;
+            // A prompt of so many tokens that nobody holds any of takes as long.
+            let prefill_us = view.estimate(*slot, weighed, 0).prefill_us;
+            standing_us(slot) + prefill_us.min(most)
         };
         let costs: Vec<u64> = candidates.iter().map(cost).collect();
         let limit = costs
@@ -254,6 +294,7 @@ impl Model {
         };
         let mut knobs = aft.config.dispatch.clone();
         knobs.near_tie_us = near_tie_us;
+        knobs.thrift_per_s = thrift_per_s;
         let picked = pick(PolicyKind::Ttft, &view, &task, &knobs, scratch);
         assert_eq!(picked, right, "of {near:?}");
     }

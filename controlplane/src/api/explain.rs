@@ -72,7 +72,7 @@ fn view(aft: &Aft, class: &Class, explanation: &Explanation) -> ExplanationView 
         .filter_map(|candidate| candidate_view(aft, candidate))
         .collect();
     candidates.sort_by(|a, b| {
-        let key = |c: &CandidateView| (c.why_not.is_some(), c.total_us, c.id);
+        let key = |c: &CandidateView| (c.why_not.is_some(), c.cost_us, c.id);
         key(a).cmp(&key(b))
     });
     let winner = explanation.winner.and_then(name);
@@ -80,6 +80,7 @@ fn view(aft: &Aft, class: &Class, explanation: &Explanation) -> ExplanationView 
         class: class.name.clone(),
         policy: names::policy(class.policy).to_owned(),
         prompt_tokens: explanation.prompt_tokens,
+        weight_per_mille: explanation.weight.per_mille(),
         objective_us: class.objective_us,
         reason: reason(
             class,
@@ -106,6 +107,7 @@ fn candidate_view(aft: &Aft, candidate: &Candidate) -> Option<CandidateView> {
         prefill_us: estimate.prefill_us,
         pressure_us: estimate.pressure_us,
         total_us: estimate.total_us(),
+        cost_us: candidate.cost_us,
     })
 }
 
@@ -137,14 +139,19 @@ fn reason(
         };
     };
     let least_us = eligible.iter().map(|c| c.total_us).min().unwrap_or(0);
-    let tied_us = least_us.saturating_add(u64::from(near_tie_us));
-    let tied = eligible.iter().filter(|c| c.total_us <= tied_us).count();
+    let least_cost_us = eligible.iter().map(|c| c.cost_us).min().unwrap_or(0);
+    let tied_us = least_cost_us.saturating_add(u64::from(near_tie_us));
+    let tied = eligible.iter().filter(|c| c.cost_us <= tied_us).count();
+    let is_thrifty = winner.total_us > least_us.saturating_add(u64::from(near_tie_us));
     let held = match winner.reuse_tokens {
         0 => String::new(),
         tokens => format!("; it holds {tokens} tokens of the prompt"),
     };
     let choice = match (class.policy, tied) {
         _ if eligible.len() == 1 => "the only candidate".to_owned(),
+        (PolicyKind::Ttft, 1) if is_thrifty => {
+            "smallest cost: all have work waiting, which makes new tokens count for more".to_owned()
+        }
         (PolicyKind::Ttft, 1) => "smallest estimated time to first token".to_owned(),
         (PolicyKind::Ttft, tied) => format!(
             "one of {tied} candidates within {near_tie_us} us of the smallest estimate; the flow's hash decides"

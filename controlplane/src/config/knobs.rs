@@ -14,6 +14,8 @@ const MOST_PAIRS: u64 = 1 << 22;
 /// A minute and a day in other units: what is sensible at the most.
 const MINUTE_US: u32 = 60_000_000;
 const DAY_MS: u32 = 86_400_000;
+/// New tokens count for twice as much with every tenth of a millisecond of waiting: holders alone get anything.
+const MOST_THRIFT: u32 = 10_000;
 
 /// Everything that is a number with a default.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ fn dispatch(section: &Section<'_>, trust: &Section<'_>) -> Dispatch {
     let long = |key, default| u64::from(section.or(key, &up_to_a_minute, default));
     Dispatch {
         near_tie_us: section.or("near_tie_us", &up_to_a_minute, default.near_tie_us),
+        thrift_per_s: section.or("thrift_per_s", &int(0..=MOST_THRIFT), default.thrift_per_s),
         pressure_full_us: section.or(
             "pressure_full_us",
             &up_to_a_minute,
@@ -54,6 +57,7 @@ fn dispatch(section: &Section<'_>, trust: &Section<'_>) -> Dispatch {
         opening_timeout_us: long("opening_timeout_us", default.opening_timeout_us as u32),
         request_skew_s: trust.or("request_skew_s", &int(1..=3_600), default.request_skew_s),
         report_skew_ms: trust.or("report_skew_ms", &int(1..=8_000), default.report_skew_ms),
+        clock_error_ms: trust.or("clock_error_ms", &int(0..=8_000), default.clock_error_ms),
         replay_limit: trust.or("replay_limit", &int(1..=u16::MAX), default.replay_limit),
         refusal_ttl_us: long("refusal_ttl_us", default.refusal_ttl_us as u32),
         provisional_ttl_s: section.or("provisional_ttl_s", &ttl, default.provisional_ttl_s),

@@ -350,6 +350,7 @@ fn explanation() {
         prefill_us: 384_000,
         pressure_us: 0,
         total_us: 534_000,
+        cost_us: 918_000,
     };
     let out = CandidateView {
         id: 12,
@@ -357,12 +358,14 @@ fn explanation() {
         why_not: Some("lacks a label".to_owned()),
         reuse_tokens: 0,
         total_us: 90_000,
+        cost_us: 90_000,
         ..candidate.clone()
     };
     let view = ExplanationView {
         class: "chat".to_owned(),
         policy: "ttft".to_owned(),
         prompt_tokens: 4_096,
+        weight_per_mille: 2_000,
         objective_us: Some(2_000_000),
         candidates: vec![candidate, out.clone()],
         winner: Some("inst-1".to_owned()),
@@ -370,6 +373,7 @@ fn explanation() {
     };
     check("explanation", &seen(&Response::Explanation(view.clone())));
     let nobody = ExplanationView {
+        weight_per_mille: 1_000,
         objective_us: None,
         candidates: vec![out],
         winner: None,

@@ -24,8 +24,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::id::Slot;
 
-pub use clock::ClockMap;
-pub use history::{COARSE_SAMPLES, COARSE_TICK_US, FINE_SAMPLES, FINE_TICK_US};
+pub use clock::{ClockMap, ClockTrust};
+pub use history::{COARSE_TICK_US, FINE_TICK_US, MIDDLE_TICK_US, SAMPLES};
 
 use history::History;
 
@@ -55,6 +55,8 @@ pub struct Inflight {
     /// Whether the slot is sampled.
     sampled: Vec<AtomicU64>,
     history: Vec<History>,
+    /// Like `changes`: how often, when the history was last written.
+    entered: Vec<[AtomicU64; 64 / GROUP]>,
     last_tick: AtomicU64,
 }
 
@@ -62,11 +64,14 @@ impl Inflight {
     /// Counters for `slots` slots, none of them sampled.
     #[must_use]
     pub fn new(slots: usize) -> Self {
+        let groups = || {
+            let words = (0..slots.div_ceil(64)).map(|_| [const { AtomicU64::new(0) }; 64 / GROUP]);
+            words.collect()
+        };
         Self {
             counters: (0..slots).map(|_| CachePadded::default()).collect(),
-            changes: (0..slots.div_ceil(64))
-                .map(|_| [const { AtomicU64::new(0) }; 64 / GROUP])
-                .collect(),
+            changes: groups(),
+            entered: groups(),
             sampled: (0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             history: (0..slots).map(|_| History::new()).collect(),
             last_tick: AtomicU64::new(u64::MAX),
@@ -164,28 +169,37 @@ impl Inflight {
         u32::try_from(tokens).unwrap_or(u32::MAX)
     }
 
-    /// Writes *C* of every sampled slot into its history. For the control core, as often as it likes: it works
-    /// once in [`FINE_TICK_US`].
+    /// Writes *C* of every sampled slot into its history: of those that changed once in [`FINE_TICK_US`], of all once in
+    /// [`MIDDLE_TICK_US`]. For the control core, as often as it likes.
     pub fn sample(&self, now_us: u64) {
         let tick = now_us / FINE_TICK_US;
-        if self.last_tick.swap(tick, Ordering::Relaxed) == tick {
+        let last_tick = self.last_tick.swap(tick, Ordering::Relaxed);
+        if last_tick == tick {
             return;
         }
-        for (index, word) in self.sampled.iter().enumerate() {
-            let mut rest = word.load(Ordering::Relaxed);
-            while rest != 0 {
-                let slot = index * 64 + rest.trailing_zeros() as usize;
-                rest &= rest - 1;
-                self.history[slot].record(
-                    now_us,
-                    self.counters[slot].committed.load(Ordering::Relaxed),
-                );
+        const RATIO: u64 = MIDDLE_TICK_US / FINE_TICK_US;
+        let fine_alone = last_tick / RATIO == tick / RATIO;
+        for (word, sampled) in self.sampled.iter().enumerate() {
+            let sampled = sampled.load(Ordering::Relaxed).to_le_bytes();
+            for (group, sampled) in sampled.into_iter().enumerate() {
+                let changes = self.changes[word][group].load(Ordering::Acquire);
+                let entered = &self.entered[word][group];
+                if sampled == 0 || (fine_alone && entered.load(Ordering::Relaxed) == changes) {
+                    continue;
+                }
+                entered.store(changes, Ordering::Relaxed);
+                let first = word * 64 + group * GROUP;
+                for slot in (0..GROUP).filter(|bit| sampled >> bit & 1 != 0) {
+                    let committed = &self.counters[first + slot].committed;
+                    let committed = committed.load(Ordering::Relaxed);
+                    self.history[first + slot].record(now_us, committed, fine_alone);
+                }
             }
         }
     }
 
-    /// *C* as it was at `at_us`, or shortly before: by up to [`FINE_TICK_US`] for the last half second, by up to
-    /// [`COARSE_TICK_US`] for the last eight. Before the history it is the oldest value known.
+    /// *C* as it was at `at_us`, or shortly before: by up to [`FINE_TICK_US`] for the last 65 ms, by up to [`MIDDLE_TICK_US`] for
+    /// the last half second, by up to [`COARSE_TICK_US`] for the last eight. Before the history it is the oldest value known.
     #[inline]
     #[must_use]
     pub fn committed_at(&self, slot: Slot, at_us: u64) -> u64 {

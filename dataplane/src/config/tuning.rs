@@ -1,10 +1,15 @@
 //! Knobs, with their defaults.
 
+use crate::aft::inflight::ClockTrust;
+
 /// Knobs of dispatch.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
     /// Estimates within this of the smallest count as equal, in microseconds.
     pub near_tie_us: u32,
+    /// How many times more a prompt's new tokens count in the choice for each second that the least loaded candidate's work
+    /// takes; 0: a choice is by the estimate alone.
+    pub thrift_per_s: u32,
     /// Added to an estimate at a full KV store, in microseconds; grows linearly from `pressure_from` on.
     pub pressure_full_us: u32,
     /// KV use (0–255) from which pressure counts.
@@ -17,6 +22,9 @@ pub struct Dispatch {
     pub request_skew_s: u32,
     /// Freshness of reports, in milliseconds either way.
     pub report_skew_ms: u32,
+    /// How far instances' calendars may differ from the AFR's, in milliseconds, without being wrong: where the freshest reports
+    /// of an instance look older, they are taken to be so old, and where not, for fresh.
+    pub clock_error_ms: u32,
     /// Charged dispatches of a (sender, session) in a skew window.
     pub replay_limit: u16,
     /// How long a refusal of a class by an instance holds, in microseconds.
@@ -35,18 +43,32 @@ impl Default for Dispatch {
     fn default() -> Self {
         Self {
             near_tie_us: 2_000,
-            pressure_full_us: 200_000,
-            pressure_from: 230,
-            guard_us: 5_000,
+            thrift_per_s: 100,
+            pressure_full_us: 50_000,
+            pressure_from: 0,
+            guard_us: 1_000,
             opening_timeout_us: 1_000_000,
             request_skew_s: 120,
             report_skew_ms: 5_000,
+            clock_error_ms: 5,
             replay_limit: 64,
             refusal_ttl_us: 1_000_000,
             provisional_ttl_s: 30,
             residency_ttl_s: 600,
             stale_report_us: 1_000_000,
             weights: [2, 2, 3],
+        }
+    }
+}
+
+impl Dispatch {
+    /// How far reports' dates are believed. Who is heard of so late that it is old news by then could not be told from one whose
+    /// clock is wrong.
+    #[must_use]
+    pub const fn clock_trust(&self) -> ClockTrust {
+        ClockTrust {
+            error_ms: self.clock_error_ms,
+            oldest_ms: (self.stale_report_us / 1_000) as u32,
         }
     }
 }

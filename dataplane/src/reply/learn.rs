@@ -131,22 +131,20 @@ impl Path<'_> {
     fn apply(&mut self, slot: Slot, order: ReportOrder, view: &ReportView<'_>) {
         self.learned = true;
         let now_us = self.now.mono_us;
-        let sampled_us = self
-            .shared
-            .clocks
-            .observe(slot, view.sampled_at_ms(), self.now);
-        let settled_us = sampled_us.saturating_sub(self.config.dispatch.guard_us);
+        let (clocks, trust) = (&self.shared.clocks, self.config.dispatch.clock_trust());
+        let sampled_us = clocks.observe(slot, view.sampled_at_ms(), self.now, trust);
+        let (pending_tokens, base_tokens) = self.reckon(slot, view, sampled_us);
         let load = Load {
             order,
             queue_depth: view.queue_depth(),
             running: view.running(),
-            pending_tokens: view.pending_prefill_tokens(),
+            pending_tokens,
             prefill_rate_tokens_s: view.prefill_rate_tokens_s(),
             kv_used: view.kv_used(),
             load_class: view.load_class(),
             draining: view.flags().contains(ReportFlags::DRAINING),
             refusing: view.flags().contains(ReportFlags::REFUSING),
-            base_tokens: self.shared.inflight.committed_at(slot, settled_us),
+            base_tokens,
             received_us: now_us,
         };
         let position = self.tell(WorkerMsg::Load {
@@ -176,6 +174,27 @@ impl Path<'_> {
             }
         }
         self.tell_events(slot, view, &mut batch);
+    }
+
+    /// What waits now by a report sampled at `sampled_us`, and how much of what was sent is covered by it. While the report was
+    /// on its way, the instance worked: on what waited, and then on what was sent in the first half of that time.
+    fn reckon(&self, slot: Slot, view: &ReportView<'_>, sampled_us: u64) -> (u32, u64) {
+        let inflight = &self.shared.inflight;
+        let settled_us = sampled_us.saturating_sub(self.config.dispatch.guard_us);
+        let base = inflight.committed_at(slot, settled_us);
+        let pending = view.pending_prefill_tokens();
+        let age_us = self.now.mono_us.saturating_sub(sampled_us);
+        let rate_tokens_s = u64::from(view.prefill_rate_tokens_s());
+        let done = age_us.saturating_mul(rate_tokens_s) / 1_000_000;
+        match done.checked_sub(u64::from(pending)) {
+            None => (pending - done as u32, base),
+            Some(0) => (0, base),
+            Some(more) => {
+                let half_us = sampled_us.midpoint(self.now.mono_us);
+                let sent = inflight.committed_at(slot, half_us).saturating_sub(base);
+                (0, base + more.min(sent))
+            }
+        }
     }
 
     fn tell_events(

@@ -6,7 +6,7 @@
 use dpdk::vector::{self, at_most, lanes};
 
 use super::policy::{Task, mix};
-use super::score::{Estimates, Scratch, View, prefill_us, reused_tokens};
+use super::score::{Estimates, Scratch, View, Weight, prefill_us, reused_tokens, slots};
 use super::standing::{Known, MAX_COST_US};
 use crate::aft::RATE_SHIFT;
 use crate::aft::reuse::{MAX_LEVELS, Reuse};
@@ -18,18 +18,24 @@ const NOBODY: u32 = i32::MAX as u32;
 /// Up to so many slots of a word it is quicker to look at each.
 const SPARSE: u32 = 4;
 
-/// The candidate with the smallest estimate, or one whose is at most `margin_us` greater.
+/// The candidate that costs least, or one that costs at most `margin_us` more. The cost is the estimated time to first token,
+/// in which new tokens count more where everybody has work waiting; see [`Weight`].
 pub(super) fn least(
     view: &View<'_>,
     task: &Task,
     margin_us: u32,
+    thrift_per_s: u32,
     scratch: &mut Scratch,
 ) -> Option<Slot> {
     scratch.standing.refresh(view, scratch.candidates.len());
     vector::wide(
         #[inline(always)]
         || {
-            let least_us = score(task.prompt_tokens, scratch);
+            let weight = match thrift_per_s {
+                0 => Weight::ONE,
+                _ => Weight::new(thrift_per_s, least_standing_us(scratch)),
+            };
+            let least_us = score(task.prompt_tokens, weight, scratch);
             if least_us == NOBODY {
                 return None;
             }
@@ -39,12 +45,40 @@ pub(super) fn least(
     )
 }
 
-/// Estimates every candidate, and returns the smallest of all; [`NOBODY`] where there is none.
+/// How new tokens count with these candidates.
+pub(crate) fn weight(view: &View<'_>, thrift_per_s: u32, candidates: &[u64]) -> Weight {
+    let standing_us = slots(candidates).map(|slot| view.standing_us(slot));
+    Weight::new(thrift_per_s, standing_us.min().unwrap_or(0))
+}
+
+/// The least that a candidate costs before anything new is asked of it; 0 where there is none.
 #[inline(always)]
-fn score(prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
-    let prompt = Prompt::new(prompt_tokens, &scratch.reuse);
+fn least_standing_us(scratch: &Scratch) -> u32 {
+    let mut least_us = [NOBODY; 8];
+    for (at, candidates) in scratch.candidates.iter().enumerate() {
+        let Some(known) = scratch.standing.known(at).filter(|_| *candidates != 0) else {
+            continue;
+        };
+        let eights = known.us.as_chunks::<8>().0.iter();
+        for (us, candidates) in eights.zip(candidates.to_le_bytes()) {
+            let each = least_us.iter_mut().zip(us).zip(lanes(candidates));
+            for ((least_us, us), lane) in each {
+                *least_us = (*least_us).min(*us & lane | NOBODY & !lane);
+            }
+        }
+    }
+    match least_us.iter().fold(NOBODY, |least, us| least.min(*us)) {
+        NOBODY => 0,
+        least_us => least_us,
+    }
+}
+
+/// What every candidate costs; returns the least of all, [`NOBODY`] where there is none.
+#[inline(always)]
+fn score(prompt_tokens: u32, weight: Weight, scratch: &mut Scratch) -> u32 {
+    let prompt = Prompt::new(prompt_tokens, weight, &scratch.reuse);
     let standing = &scratch.standing;
-    let longest = (u64::from(prompt_tokens) * u64::from(standing.greatest_rate_q())) >> RATE_SHIFT;
+    let longest = (u64::from(prompt.tokens) * u64::from(standing.greatest_rate_q())) >> RATE_SHIFT;
     let is_short = longest <= u64::from(MAX_COST_US);
     let mut least_us = NOBODY;
     let words = scratch.candidates.iter().zip(&mut scratch.ttft);
@@ -54,7 +88,7 @@ fn score(prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
             continue;
         };
         if prompt.is_new_to_all(at) {
-            estimate(ttft, &known, |_| prompt_tokens, is_short);
+            estimate(ttft, &known, |_| prompt.tokens, is_short);
         } else {
             let new_tokens = prompt.new_tokens(at);
             estimate(ttft, &known, |slot| new_tokens[slot], is_short);
@@ -68,8 +102,9 @@ fn score(prompt_tokens: u32, scratch: &mut Scratch) -> u32 {
     least_us
 }
 
-/// How many tokens are new to those who hold some of a prompt.
+/// How many tokens are new to those who hold some of a prompt, weighed.
 struct Prompt<'a> {
+    /// To who holds nothing.
     tokens: u32,
     reuse: &'a Reuse,
     /// By level of `reuse`.
@@ -78,13 +113,13 @@ struct Prompt<'a> {
 
 impl<'a> Prompt<'a> {
     #[inline(always)]
-    fn new(tokens: u32, reuse: &'a Reuse) -> Self {
-        let mut new_tokens = [tokens; MAX_LEVELS];
+    fn new(tokens: u32, weight: Weight, reuse: &'a Reuse) -> Self {
+        let mut new_tokens = [0; MAX_LEVELS];
         for (new_tokens, depth) in new_tokens.iter_mut().zip(reuse.depths()) {
-            *new_tokens = tokens - reused_tokens(tokens, *depth);
+            *new_tokens = weight.of(tokens - reused_tokens(tokens, *depth));
         }
         Self {
-            tokens,
+            tokens: weight.of(tokens),
             reuse,
             new_tokens,
         }

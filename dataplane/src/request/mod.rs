@@ -13,7 +13,7 @@ pub mod matching;
 pub mod capable;
 pub mod standing;
 pub mod score;
-mod least;
+pub(crate) mod least;
 pub mod policy;
 mod choose;
 pub mod dispatch;

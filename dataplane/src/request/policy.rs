@@ -48,7 +48,7 @@ pub fn pick(
     }
 }
 
-/// Smallest estimated time to first token; near-ties are spread by the flow's hash.
+/// Smallest estimated time to first token, in which new tokens count more the more waits; near-ties are spread by the flow's hash.
 #[derive(Debug, Clone, Copy)]
 pub struct Ttft;
 
@@ -60,7 +60,7 @@ impl Policy for Ttft {
         knobs: &Dispatch,
         scratch: &mut Scratch,
     ) -> Option<Slot> {
-        least(view, task, knobs.near_tie_us, scratch)
+        least(view, task, knobs.near_tie_us, knobs.thrift_per_s, scratch)
     }
 }
 

@@ -148,6 +148,49 @@ pub fn prefill_us(tokens: u32, rate_q: u32) -> u32 {
     time_us(u64::from(tokens), rate_q).min(u64::from(MAX_COST_US)) as u32
 }
 
+/// How much a new token of a prompt counts in a choice. What is computed where it is not held delays all who come later, and that
+/// costs the cluster the more, the longer they wait: where even the least loaded candidate has work for a second, a
+/// new token counts `thrift_per_s` times more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weight {
+    /// In units of 2^-16.
+    q16: u64,
+}
+
+impl Weight {
+    /// A token counts as a token.
+    pub const ONE: Self = Self { q16: 1 << 16 };
+
+    /// Where the least that any candidate costs before anything new is asked of it is `least_us`, at most [`MAX_COST_US`].
+    #[inline]
+    #[must_use]
+    pub fn new(thrift_per_s: u32, least_us: u32) -> Self {
+        let more_millionths = u64::from(least_us) * u64::from(thrift_per_s);
+        let more_q16 = more_millionths.saturating_mul(1 << 16) / 1_000_000;
+        Self {
+            q16: more_q16.saturating_add(1 << 16).min(u64::from(u32::MAX)),
+        }
+    }
+
+    /// So many tokens, weighed.
+    #[inline]
+    #[must_use]
+    pub const fn of(self, tokens: u32) -> u32 {
+        let tokens = (tokens as u64 * self.q16) >> 16;
+        if tokens > u32::MAX as u64 {
+            u32::MAX
+        } else {
+            tokens as u32
+        }
+    }
+
+    /// In thousandths of a token.
+    #[must_use]
+    pub const fn per_mille(self) -> u64 {
+        (self.q16 * 1_000) >> 16
+    }
+}
+
 /// The figure of a slot, 0 for one out of range.
 #[inline]
 fn of<T: Copy + Default>(figures: &[T], slot: Slot) -> T {
@@ -233,5 +276,13 @@ impl View<'_> {
             prefill_us: time(u64::from(prompt_tokens - reuse_tokens)),
             pressure_us: u64::from(of(&self.aft.pressure_us, slot)),
         }
+    }
+
+    /// What the choice of the smallest estimate goes by: the estimate, but with the prompt's new tokens weighed.
+    #[must_use]
+    pub fn cost_us(&self, slot: Slot, prompt_tokens: u32, depth: u16, weight: Weight) -> u64 {
+        let new_tokens = prompt_tokens - reused_tokens(prompt_tokens, depth);
+        let prefill_us = prefill_us(weight.of(new_tokens), self.rate_q(slot));
+        u64::from(self.standing_us(slot)) + u64::from(prefill_us)
     }
 }

@@ -152,3 +152,37 @@ fn plain_clients_by_maglev_are_not_charged() {
     world.send(EDGE, &syn(3, service(CHAT)).asking(&stale));
     assert_eq!(world.in_flight(1), 0);
 }
+
+#[test]
+fn what_was_done_while_a_report_was_on_its_way_waits_no_longer() {
+    let tells = |world: &mut World, seq, pending_prefill_tokens| {
+        let mut report = report(1, seq);
+        report.sampled_at_ms = (world.now.unix_ms - 150) as u32;
+        report.pending_prefill_tokens = pending_prefill_tokens;
+        report.prefill_rate_tokens_s = 10_000;
+        world.send(FABRIC, &report_datagram(1, &told(&report)));
+        world.settle();
+    };
+    let work = |world: &mut World| {
+        world.send(EDGE, &syn(1, service(CHAT)).asking(&request()));
+        world.send(EDGE, &data(1, service(CHAT), 7));
+    };
+    // The work was sent in the first half of the 150 ms. They are enough for 1,500 tokens.
+    let mut world = world();
+    wait(&mut world, 200);
+    work(&mut world);
+    wait(&mut world, 100);
+    tells(&mut world, 1, 2_000);
+    assert_eq!(world.aft().pending_tokens[0], 500);
+    assert_eq!(world.in_flight(1), 4_096);
+    tells(&mut world, 2, 600);
+    assert_eq!(world.aft().pending_tokens[0], 0);
+    assert_eq!(world.in_flight(1), 4_096 - 900);
+    // In the second half.
+    let mut world = self::world();
+    wait(&mut world, 200);
+    work(&mut world);
+    wait(&mut world, 50);
+    tells(&mut world, 1, 600);
+    assert_eq!(world.in_flight(1), 4_096);
+}

@@ -3,7 +3,7 @@
 use afr_dataplane::aft::live::LiveState;
 use afr_dataplane::aft::maglev::Maglev;
 use afr_dataplane::aft::{Op, SigKey};
-use afr_dataplane::config::PolicyKind;
+use afr_dataplane::config::{PolicyKind, Saturation};
 use afr_dataplane::explain::{Query, WhyNot, explain};
 use afr_dataplane::id::Slot;
 use afr_dataplane::reply::overlay::LoadOverlay;
@@ -159,6 +159,51 @@ fn ttft_weighs_waiting_against_reuse() {
         report.prefill_rate_tokens_s = 16_000;
     });
     assert_eq!(chosen(&mut world, &asking(2)), 3);
+}
+
+#[test]
+fn ttft_spares_the_cluster_where_all_wait() {
+    let deep = prefix(12, 1);
+    let setup = |thrift_per_s| {
+        let mut setup = Setup::new(3).policy(PolicyKind::Ttft);
+        setup.config.dispatch.thrift_per_s = thrift_per_s;
+        setup
+    };
+    let asking = syn(1, service(CHAT)).asking(&with_prefixes(&[deep]));
+    // 3 holds 3,072 tokens, and the least loaded of all has work for a second: they count twice.
+    let waiting = [20_000, 10_000];
+    for (ahead, winner) in [(6_143, 3), (6_145, 2)] {
+        let mut world = World::new(setup(1));
+        holds(&mut world, 3, deep);
+        pending(&mut world, &[waiting[0], waiting[1], 10_000 + ahead]);
+        assert_eq!(chosen(&mut world, &asking), winner, "{ahead}");
+    }
+    // Where one is idle, once.
+    for (ahead, winner) in [(3_071, 3), (3_073, 2)] {
+        let mut world = World::new(setup(100));
+        holds(&mut world, 3, deep);
+        pending(&mut world, &[5_000, 0, ahead]);
+        assert_eq!(chosen(&mut world, &asking), winner, "{ahead}");
+    }
+}
+
+#[test]
+fn an_objective_is_held_against_the_time_itself() {
+    let deep = prefix(12, 1);
+    let mut setup = Setup::new(3).policy(PolicyKind::Ttft);
+    setup.config.dispatch.thrift_per_s = 100;
+    let class = setup.class(CHAT);
+    (class.objective_us, class.saturation) = (Some(700_000), Saturation::Reject);
+    let mut world = World::new(setup);
+    // 0.2 s of waiting and 0.4 s of prefill cost 8.8 s, but take 0.6 s.
+    pending(&mut world, &[2_000, 2_000, 10_000]);
+    assert_ne!(chosen(&mut world, &asking(1)), 3);
+    // The holder costs least, but takes 1.1 s: another keeps to the objective.
+    holds(&mut world, 3, deep);
+    let asking = |port| syn(port, service(CHAT)).asking(&with_prefixes(&[deep]));
+    assert_ne!(chosen(&mut world, &asking(2)), 3);
+    pending(&mut world, &[2_000, 2_000, 5_900]);
+    assert_eq!(chosen(&mut world, &asking(3)), 3);
 }
 
 #[test]

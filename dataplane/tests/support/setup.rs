@@ -319,6 +319,9 @@ fn config() -> Config {
         services: vec![Prefix6::new(SERVICES, 96)],
         dispatch: Dispatch {
             near_tie_us: 0,
+            thrift_per_s: 0,
+            pressure_full_us: 200_000,
+            pressure_from: 230,
             replay_limit: u16::MAX,
             ..Dispatch::default()
         },

@@ -206,6 +206,8 @@ pub struct CandidateView {
     pub pressure_us: u64,
     /// The sum of the three: estimated time to first token, in microseconds.
     pub total_us: u64,
+    /// The same with new tokens weighed: what policy "ttft" goes by, in microseconds.
+    pub cost_us: u64,
 }
 
 /// Where a request would go, and why.
@@ -217,6 +219,8 @@ pub struct ExplanationView {
     pub policy: String,
     /// Length of the prompt that was reckoned with, in tokens.
     pub prompt_tokens: u32,
+    /// How much a new token of it counted in the choice, in thousandths; 1,000 where a candidate is idle.
+    pub weight_per_mille: u64,
     /// The class's objective, in microseconds, if it has one.
     pub objective_us: Option<u32>,
     /// Every instance of the class, the cheapest candidate first, those that are out last.

@@ -152,6 +152,10 @@ pub(super) fn explanation(explanation: &ExplanationView) -> String {
             format!("{} tokens", count(u64::from(explanation.prompt_tokens))),
         ),
     ];
+    if explanation.weight_per_mille > 1_000 {
+        let [whole, part] = [1_000, 1].map(|unit| explanation.weight_per_mille / unit % 1_000);
+        head.push(("new tokens", format!("count {whole}.{part:03} times")));
+    }
     if let Some(objective_us) = explanation.objective_us {
         head.push(("objective", time(u64::from(objective_us))));
     }
@@ -165,6 +169,7 @@ pub(super) fn explanation(explanation: &ExplanationView) -> String {
         ">PREFILL",
         ">PRESSURE",
         ">TOTAL",
+        ">COST",
         "OUT BECAUSE",
     ]);
     for candidate in &explanation.candidates {
@@ -191,6 +196,7 @@ fn candidate_row(candidate: &CandidateView, winner: Option<&str>) -> Vec<String>
         time(candidate.prefill_us),
         time(candidate.pressure_us),
         time(candidate.total_us),
+        time(candidate.cost_us),
         candidate.why_not.clone().unwrap_or_default(),
     ]
 }

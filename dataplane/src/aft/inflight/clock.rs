@@ -4,6 +4,9 @@
 //! clocks plus the time the report was on its way; the smallest offset seen comes nearest to the difference alone. A
 //! report that arrives with an offset larger by *d* is therefore taken to be *d* old.
 //!
+//! That tells nothing of a delay that all reports have. So where the calendars of both say that even the freshest report was
+//! older than their error may be, they are believed: it was that old ([`ClockTrust`]).
+//!
 //! Clocks drift (50 ppm are 180 ms an hour), so "smallest seen" must not mean "ever": it is the smallest of the current and
 //! the last window of about a minute.
 
@@ -16,6 +19,27 @@ const WINDOW_SHIFT: u32 = 16;
 
 /// The smallest offset of one window, or of none: window number plus one in the high half, offset in the low.
 type Window = AtomicU64;
+
+/// How far the calendars of instances and AFR are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockTrust {
+    /// They differ by so much at the most, in milliseconds: an age up to this may be none.
+    pub error_ms: u32,
+    /// The freshest report of an instance that lives is not older, in milliseconds: its calendar is wrong.
+    pub oldest_ms: u32,
+}
+
+impl ClockTrust {
+    /// How old the freshest report was that looked this old; the calendars may be either way ahead.
+    const fn age_ms(self, looks_ms: u32) -> u32 {
+        let is_ahead = looks_ms as i32 <= 0;
+        if is_ahead || looks_ms <= self.error_ms || looks_ms > self.oldest_ms {
+            0
+        } else {
+            looks_ms
+        }
+    }
+}
 
 /// Smallest clock offsets by slot. Slots beyond the size have an offset of their own with each report.
 #[derive(Debug)]
@@ -35,7 +59,7 @@ impl ClockMap {
 
     /// Takes note of a report dated `sampled_at` (low 32 bits of Unix milliseconds, the instance's clock) that arrived
     /// `now`, and returns when that was, in microseconds of this AFR's monotonic clock; never later than `now`.
-    pub fn observe(&self, slot: Slot, sampled_at: u32, now: Now) -> u64 {
+    pub fn observe(&self, slot: Slot, sampled_at: u32, now: Now, trust: ClockTrust) -> u64 {
         let offset = offset(sampled_at, now);
         if let Some(windows) = self.windows.get(slot.index()) {
             let number = window_number(now);
@@ -50,12 +74,12 @@ impl ClockMap {
                 }
             }
         }
-        self.to_mono_us(slot, sampled_at, now)
+        self.to_mono_us(slot, sampled_at, now, trust)
     }
 
     /// The same without taking note.
     #[must_use]
-    pub fn to_mono_us(&self, slot: Slot, sampled_at: u32, now: Now) -> u64 {
+    pub fn to_mono_us(&self, slot: Slot, sampled_at: u32, now: Now, trust: ClockTrust) -> u64 {
         let offset = offset(sampled_at, now);
         let number = u64::from(window_number(now));
         let windows = self.windows.get(slot.index()).into_iter().flatten();
@@ -70,7 +94,9 @@ impl ClockMap {
                     smallest
                 }
             });
-        let age_ms = offset.wrapping_sub(smallest);
+        let later_ms = offset.wrapping_sub(smallest);
+        let looks_ms = (now.unix_ms as u32).wrapping_sub(sampled_at);
+        let age_ms = later_ms.saturating_add(trust.age_ms(looks_ms.wrapping_sub(later_ms)));
         now.mono_us.saturating_sub(u64::from(age_ms) * 1_000)
     }
 

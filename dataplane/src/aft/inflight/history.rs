@@ -1,4 +1,5 @@
-//! What a counter was some time ago: a fine ring for the last half second, a coarse one for the last eight.
+//! What a counter was some time ago, in three rings: of the last 65 ms by the millisecond, of the last half second, and of the
+//! last eight.
 //!
 //! A sample is one 64-bit word, so that a reader never sees half of one: 28 bits of time in units of 64 µs, 36 bits of the
 //! counter. Both are cut off at the top and completed from the reader's idea of the present: time wraps after
@@ -7,18 +8,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Time from one sample of the fine ring to the next, in microseconds.
+/// Time from one sample of the fine ring to the next, in microseconds. There a sample is left out where nothing has changed
+/// since the one before.
 pub const FINE_TICK_US: u64 = UNIT_US << FINE_SHIFT;
-/// Samples of the fine ring: half a second.
-pub const FINE_SAMPLES: usize = 64;
-/// Time from one sample of the coarse ring to the next, in microseconds.
+/// The same of the middle ring.
+pub const MIDDLE_TICK_US: u64 = UNIT_US << MIDDLE_SHIFT;
+/// The same of the coarse ring.
 pub const COARSE_TICK_US: u64 = UNIT_US << COARSE_SHIFT;
-/// Samples of the coarse ring: 8.4 seconds, more than the skew that reports are allowed.
-pub const COARSE_SAMPLES: usize = 64;
+/// Samples of each ring: 65 and 524 milliseconds, and 8.4 seconds, more than the skew that reports are allowed.
+pub const SAMPLES: usize = 64;
 
 const UNIT_US: u64 = 64;
-const FINE_SHIFT: u32 = 7;
+const FINE_SHIFT: u32 = 4;
+const MIDDLE_SHIFT: u32 = 7;
 const COARSE_SHIFT: u32 = 11;
+/// So far back the fine ring is looked at: the middle one has a sample that is no older, unless samples were late.
+const FINE_REACH: u64 = 2 << (MIDDLE_SHIFT - FINE_SHIFT);
 const TIME_BITS: u32 = 28;
 const COUNT_BITS: u32 = 64 - TIME_BITS;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
@@ -26,43 +31,57 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// No sample. A real one with these bits is taken for none: one of 2³⁶ values in one of 2²⁸ moments.
 const EMPTY: u64 = u64::MAX;
 
+type Ring = [AtomicU64; SAMPLES];
+
 /// One slot's samples.
 #[derive(Debug)]
 pub(super) struct History {
-    fine: [AtomicU64; FINE_SAMPLES],
-    coarse: [AtomicU64; COARSE_SAMPLES],
+    fine: Ring,
+    middle: Ring,
+    coarse: Ring,
 }
 
 impl History {
     pub(super) fn new() -> Self {
+        let ring = || [const { AtomicU64::new(EMPTY) }; SAMPLES];
         Self {
-            fine: [const { AtomicU64::new(EMPTY) }; FINE_SAMPLES],
-            coarse: [const { AtomicU64::new(EMPTY) }; COARSE_SAMPLES],
+            fine: ring(),
+            middle: ring(),
+            coarse: ring(),
         }
     }
 
     pub(super) fn clear(&self) {
-        for sample in self.fine.iter().chain(&self.coarse) {
+        let rings = [&self.fine, &self.middle, &self.coarse];
+        for sample in rings.into_iter().flatten() {
             sample.store(EMPTY, Ordering::Relaxed);
         }
     }
 
-    /// Enters the counter's value at `now_us`, the first in a tick only.
-    pub(super) fn record(&self, now_us: u64, count: u64) {
+    /// Enters the counter's value at `now_us`, the first in a tick only; in the fine ring alone where `fine_alone`.
+    pub(super) fn record(&self, now_us: u64, count: u64, fine_alone: bool) {
         let time = now_us / UNIT_US;
         let sample = (time & TIME_MASK) << COUNT_BITS | count & COUNT_MASK;
         record(&self.fine, FINE_SHIFT, time, sample);
-        record(&self.coarse, COARSE_SHIFT, time, sample);
+        if !fine_alone {
+            record(&self.middle, MIDDLE_SHIFT, time, sample);
+            record(&self.coarse, COARSE_SHIFT, time, sample);
+        }
     }
 
     /// The newest value entered at or before `at_us`, else the oldest there is, else 0. `count` is the counter's value
     /// now.
     pub(super) fn committed_at(&self, at_us: u64, count: u64) -> u64 {
         let time = at_us / UNIT_US;
-        // Where the fine ring ends, what is left of its older samples has gaps: the coarse one may know better.
-        let newest = [(&self.fine, FINE_SHIFT), (&self.coarse, COARSE_SHIFT)]
+        // Where a ring ends, what is left of its older samples has gaps: the coarser one may know better.
+        let rings = [
+            (&self.fine, FINE_SHIFT, FINE_REACH),
+            (&self.middle, MIDDLE_SHIFT, SAMPLES as u64),
+            (&self.coarse, COARSE_SHIFT, SAMPLES as u64),
+        ];
+        let newest = rings
             .into_iter()
-            .filter_map(|(ring, shift)| newest_until(ring, shift, time))
+            .filter_map(|(ring, shift, reach)| newest_until(ring, shift, reach, time))
             .min_by_key(|sample| time.wrapping_sub(sample >> COUNT_BITS) & TIME_MASK);
         let found = newest.or_else(|| oldest(&self.coarse, time));
         found.map_or(0, |sample| {
@@ -74,7 +93,7 @@ impl History {
     }
 }
 
-fn record(ring: &[AtomicU64], shift: u32, time: u64, sample: u64) {
+fn record(ring: &Ring, shift: u32, time: u64, sample: u64) {
     let place = &ring[(time >> shift) as usize % ring.len()];
     let held = place.load(Ordering::Relaxed);
     let same_tick = (held >> COUNT_BITS) >> shift == (time & TIME_MASK) >> shift;
@@ -83,11 +102,11 @@ fn record(ring: &[AtomicU64], shift: u32, time: u64, sample: u64) {
     }
 }
 
-/// Goes back through the ring from the tick of `time`. Where samples are taken in every tick, the first or second place
-/// has the answer.
-fn newest_until(ring: &[AtomicU64], shift: u32, time: u64) -> Option<u64> {
+/// Goes back through the ring from the tick of `time`, so many ticks. Where samples are taken in every tick, the first or second
+/// place has the answer.
+fn newest_until(ring: &Ring, shift: u32, reach: u64, time: u64) -> Option<u64> {
     let tick = time >> shift;
-    (0..(ring.len() as u64).min(tick + 1)).find_map(|back| {
+    (0..reach.min(tick + 1)).find_map(|back| {
         let tick = tick - back;
         let sample = ring[tick as usize % ring.len()].load(Ordering::Relaxed);
         let taken = sample >> COUNT_BITS;
@@ -98,7 +117,7 @@ fn newest_until(ring: &[AtomicU64], shift: u32, time: u64) -> Option<u64> {
     })
 }
 
-fn oldest(ring: &[AtomicU64], time: u64) -> Option<u64> {
+fn oldest(ring: &Ring, time: u64) -> Option<u64> {
     let samples = ring.iter().map(|place| place.load(Ordering::Relaxed));
     samples
         .filter(|sample| *sample != EMPTY)

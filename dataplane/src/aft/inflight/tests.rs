@@ -5,6 +5,12 @@ use crate::id::Now;
 
 const SLOT: Slot = Slot(1);
 
+/// The calendars are worth nothing.
+const NO_TRUST: ClockTrust = ClockTrust {
+    error_ms: u32::MAX,
+    oldest_ms: 0,
+};
+
 fn at(mono_ms: u64) -> Now {
     Now {
         mono_us: mono_ms * 1_000,
@@ -140,10 +146,14 @@ proptest! {
         let before = |time: u64| truth.iter().rev().find(|(t, _)| *t <= time).map_or(0, |t| t.1);
         for fraction in asked {
             let at_us = known_since + ((now_us - known_since) as f64 * fraction) as u64;
-            let fine = at_us + 400_000 > now_us;
+            let tick_us = match now_us - at_us {
+                ..45_000 => FINE_TICK_US,
+                45_000..400_000 => MIDDLE_TICK_US,
+                _ => COARSE_TICK_US,
+            };
             // Samples come at most 12 ms apart here: the first of a tick is so late at the most, and as much older is the
             // last commit that it includes.
-            let late_us = if fine { FINE_TICK_US } else { COARSE_TICK_US } + 2 * 12_000;
+            let late_us = tick_us + 2 * 12_000;
             let found = inflight.committed_at(SLOT, at_us);
             prop_assert!(found <= before(at_us), "{} from the future of {}", found, before(at_us));
             let oldest = if at_us - start_us < late_us { 0 } else { before(at_us - late_us) };
@@ -173,17 +183,35 @@ fn the_report_with_the_least_delay_sets_the_clock() {
     // The instance's clock is far from ours, and wraps on the way.
     let theirs = |ours_ms: u64| (ours_ms as u32).wrapping_add(u32::MAX - 2_000);
     // 30 ms on its way, and nothing to compare with: taken for fresh.
-    assert_eq!(clocks.observe(SLOT, theirs(1_000), at(1_030)), 1_030_000);
+    assert_eq!(
+        clocks.observe(SLOT, theirs(1_000), at(1_030), NO_TRUST),
+        1_030_000
+    );
     // 2 ms on its way.
-    assert_eq!(clocks.observe(SLOT, theirs(2_000), at(2_002)), 2_002_000);
+    assert_eq!(
+        clocks.observe(SLOT, theirs(2_000), at(2_002), NO_TRUST),
+        2_002_000
+    );
     // 50 ms on its way: 48 more than the best.
-    assert_eq!(clocks.observe(SLOT, theirs(3_000), at(3_050)), 3_002_000);
-    assert_eq!(clocks.to_mono_us(SLOT, theirs(1_000), at(1_030)), 1_002_000);
+    assert_eq!(
+        clocks.observe(SLOT, theirs(3_000), at(3_050), NO_TRUST),
+        3_002_000
+    );
+    assert_eq!(
+        clocks.to_mono_us(SLOT, theirs(1_000), at(1_030), NO_TRUST),
+        1_002_000
+    );
     // Another slot knows nothing of that, nor does the slot's next tenant.
-    assert_eq!(clocks.observe(Slot(0), theirs(3_000), at(3_050)), 3_050_000);
+    assert_eq!(
+        clocks.observe(Slot(0), theirs(3_000), at(3_050), NO_TRUST),
+        3_050_000
+    );
     clocks.reset(SLOT);
-    assert_eq!(clocks.to_mono_us(SLOT, theirs(3_000), at(3_050)), 3_050_000);
-    assert_eq!(clocks.observe(Slot(9), 5, at(3_050)), 3_050_000);
+    assert_eq!(
+        clocks.to_mono_us(SLOT, theirs(3_000), at(3_050), NO_TRUST),
+        3_050_000
+    );
+    assert_eq!(clocks.observe(Slot(9), 5, at(3_050), NO_TRUST), 3_050_000);
 }
 
 #[test]
@@ -192,8 +220,45 @@ fn drift_is_followed_within_two_windows() {
     // Their clock loses 1 ms a second: each offset is larger than the last.
     for second in 0..4_000_u64 {
         let now_ms = 10_000 + second * 1_000;
-        let taken_us = clocks.observe(SLOT, (now_ms - second) as u32, at(now_ms));
+        let taken_us = clocks.observe(SLOT, (now_ms - second) as u32, at(now_ms), NO_TRUST);
         let age_ms = now_ms - taken_us / 1_000;
         assert!(age_ms <= 132, "age {age_ms} ms after {second} s");
     }
+}
+
+#[test]
+fn a_delay_that_never_changes_is_told_by_the_calendars() {
+    let trust = ClockTrust {
+        error_ms: 5,
+        oldest_ms: 1_000,
+    };
+    // The AFR's monotonic clock and its calendar; the instance's calendar is the same but for `ahead_ms`.
+    let now = |ms: u64| Now {
+        mono_us: ms * 1_000,
+        unix_ms: 0xFFFF_FF00 + ms,
+    };
+    let age_ms = |delay_ms: u64, ahead_ms: i32| {
+        let clocks = ClockMap::new(2);
+        let mut last_us = 0;
+        for (report, later_ms) in (1..).zip([7, 0, 3]) {
+            let ours_ms = 1_000 + report * 100;
+            let theirs = (now(ours_ms).unix_ms as u32).wrapping_add_signed(ahead_ms);
+            let arrives = now(ours_ms + delay_ms + later_ms);
+            last_us = arrives.mono_us - clocks.observe(SLOT, theirs, arrives, trust);
+        }
+        last_us / 1_000
+    };
+    assert_eq!(age_ms(0, 0), 3, "beside the least, which is none");
+    assert_eq!(age_ms(5, 0), 3, "the clocks may be so far apart");
+    assert_eq!(age_ms(6, 0), 9);
+    assert_eq!(age_ms(100, 0), 103);
+    assert_eq!(age_ms(100, -2), 105);
+    assert_eq!(age_ms(1_000, 0), 1_003);
+    assert_eq!(
+        age_ms(1_001, 0),
+        3,
+        "a wrong clock is none that is slow to report"
+    );
+    assert_eq!(age_ms(100, 96), 3, "nor one that is ahead");
+    assert_eq!(age_ms(0, 60_000), 3);
 }

@@ -93,7 +93,7 @@ pub(crate) struct AfrArgs {
     #[arg(long, default_value_t = 0.0)]
     pub(crate) report_loss: f64,
     /// Shortest time between two report datagrams of an instance; the longest is ten times that, at least 200 ms
-    #[arg(long, value_name = "MS", default_value_t = 20.0)]
+    #[arg(long, value_name = "MS", default_value_t = 10.0)]
     pub(crate) report_interval_ms: f64,
     /// Replies carry no reports
     #[arg(long)]

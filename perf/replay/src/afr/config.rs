@@ -121,7 +121,7 @@ impl Default for AfrOptions {
             workers: 1,
             policy: "ttft".to_owned(),
             publish_us: 1_000,
-            report_interval_us: (20_000, 200_000),
+            report_interval_us: (10_000, 200_000),
             report_delay_us: 200,
             report_loss: 0.0,
             in_band: true,
