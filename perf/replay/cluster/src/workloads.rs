@@ -42,7 +42,7 @@ pub(crate) enum Kind {
 pub(crate) enum Pace {
     /// At this speed, whatever the seed.
     Speed(f64),
-    /// So that so many requests arrive a second with every seed: sessions that begin in bursts differ.
+    /// So that about so many requests arrive a second with every seed: sessions that begin in bursts differ.
     Rate(f64),
 }
 

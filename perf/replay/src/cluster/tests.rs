@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use super::model::{Simple, TOKENS_PER_MS};
 use super::*;
-use crate::router::{EngineLoad, Micros};
+use crate::router::{EngineLoad, Micros, Standing};
 use crate::scenario::Event;
 use crate::workload::tests::workload;
 
