@@ -60,6 +60,14 @@ fn least_standing_us(scratch: &Scratch) -> u32 {
             continue;
         };
         let eights = known.us.as_chunks::<8>().0.iter();
+        if *candidates == u64::MAX {
+            for us in eights {
+                for (least_us, us) in least_us.iter_mut().zip(us) {
+                    *least_us = (*least_us).min(*us);
+                }
+            }
+            continue;
+        }
         for (us, candidates) in eights.zip(candidates.to_le_bytes()) {
             let each = least_us.iter_mut().zip(us).zip(lanes(candidates));
             for ((least_us, us), lane) in each {
