@@ -1,6 +1,7 @@
 //! Where the packets of a burst leave, told while they are worked on and acted on when all are done.
 
 use crate::id::PortIx;
+use crate::packet::PacketBuf;
 use crate::path::{BURST, Burst, Egress};
 
 /// Stands for no port.
@@ -34,10 +35,7 @@ impl Outs {
 
     /// Parts with the packets. Mostly all go the same way.
     #[inline(always)]
-    pub(crate) fn part<B, E: Egress<B>>(self, packets: &mut Burst<B>, egress: &mut E)
-    where
-        B: crate::packet::PacketBuf,
-    {
+    pub(crate) fn part<B: PacketBuf, E: Egress<B>>(self, packets: &mut Burst<B>, egress: &mut E) {
         if self.differ == 0 && self.ports[0] != NOWHERE {
             egress.send_all(PortIx(self.ports[0]), packets);
             return;

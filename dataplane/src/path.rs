@@ -193,7 +193,7 @@ pub struct Path<'a> {
     pub(crate) plan: &'a Plan,
     /// What the last destination was found to be.
     pub(crate) target: Option<(u128, Target)>,
-    /// [`FlowTable::changes`] when the burst began.
+    /// [`FlowTable::changes`] when packets' flows were last looked up ahead: when MACs were checked, else when the burst began.
     pub(crate) table_at: u32,
     /// Whether a report was applied in this burst.
     pub(crate) learned: bool,

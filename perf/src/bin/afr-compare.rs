@@ -24,13 +24,7 @@ fn main() -> ExitCode {
 /// Whether every request was answered where no limit was sought.
 fn run(args: &CompareArgs) -> anyhow::Result<bool> {
     if args.clean {
-        let removed = clean();
-        println!(
-            "removed {} programs, {} namespaces, {} directories of labs that are gone",
-            removed.programs.len(),
-            removed.namespaces.len(),
-            removed.directories.len()
-        );
+        println!("{}", clean());
         return Ok(true);
     }
     let interrupt = Interrupt::on_signals().context("signal handlers")?;

@@ -23,13 +23,7 @@ fn main() -> ExitCode {
 /// Whether every check holds.
 fn demo(args: &DemoArgs) -> anyhow::Result<bool> {
     if args.clean {
-        let removed = clean();
-        println!(
-            "removed {} programs, {} namespaces, {} directories of labs that are gone",
-            removed.programs.len(),
-            removed.namespaces.len(),
-            removed.directories.len()
-        );
+        println!("{}", clean());
         return Ok(true);
     }
     let interrupt = Interrupt::on_signals().context("signal handlers")?;

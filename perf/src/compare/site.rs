@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::contender::{Contender, RouterPackage};
 use super::run::CompareError;
 use crate::lab::{
-    AFR_ADDRESS, AfrConfig, Afrd, AfrdError, EDGE_GATEWAY, Exposition, HugePages, Interrupt, KEY,
-    Lab, LabError, LabSpec, Process, ProcessError, SERVICE_PREFIX, flags, program, trust_arguments,
+    self, AfrConfig, Afrd, AfrdError, EDGE_GATEWAY, Exposition, HugePages, Interrupt, KEY, Lab,
+    LabError, LabSpec, Process, ProcessError, SERVICE_PREFIX, flags, report_arguments,
+    trust_arguments,
 };
 
 /// The port that instances serve on.
@@ -208,43 +209,25 @@ fn start_engines(
     contender: Contender,
     pace: Pace,
 ) -> Result<Vec<Process>, CompareError> {
-    let emulator = program("afr-emulator")?;
     let (speed, time_scale) = match pace {
         Pace::AtOnce => (AT_ONCE.to_owned(), 1.0),
         Pace::Model { time_scale } => ("1".to_owned(), time_scale),
     };
-    let mut engines = Vec::new();
-    for host in &lab.hosts {
-        let mut arguments = trust_arguments();
-        arguments.extend(flags(&[
+    let engines = lab.hosts.iter().map(|host| {
+        let mut arguments = flags(&[
             ("--instance-id", host.number.to_string()),
             ("--listen", format!("[::]:{PORT}")),
             ("--classes", CLASS.to_string()),
             ("--kv-blocks", KV_BLOCKS.to_string()),
             ("--speed", speed.clone()),
             ("--time-scale", time_scale.to_string()),
-        ]));
+        ]);
         if contender.is_afr() {
-            let reports_to = format!("[{AFR_ADDRESS}]:{}", afr_wire::UDP_PORT);
-            arguments.extend(flags(&[
-                ("--report-to", reports_to),
-                ("--report-source", host.address.to_string()),
-            ]));
-            arguments.push("--transit".to_owned());
+            arguments.extend(report_arguments(host));
         }
-        engines.push(Process::start(
-            &format!("engine-{}", host.number),
-            &host.namespace,
-            &emulator,
-            &arguments,
-            lab.directory(),
-            lab.interrupt(),
-        )?);
-    }
-    for engine in &mut engines {
-        engine.wait_for_line("its ready line", PATIENCE, |line| line.starts_with("ready"))?;
-    }
-    Ok(engines)
+        (host, arguments)
+    });
+    Ok(lab::start_engines(lab, PATIENCE, engines)?)
 }
 
 /// Waits until a client reaches every engine: a port of a bridge takes its time before it forwards.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::args::DemoArgs;
 use super::outcome::Policy;
 use crate::lab::{
-    AFR_ADDRESS, AfrConfig, AfrdError, KEY, Lab, LabSpec, Process, ProcessError, SERVICE_PREFIX,
-    flags, program, trust_arguments,
+    self, AfrConfig, AfrdError, KEY, Lab, LabSpec, Process, ProcessError, SERVICE_PREFIX, flags,
+    report_arguments, trust_arguments,
 };
 
 /// The port that instances serve on.
@@ -141,12 +141,9 @@ pub(super) fn configuration(lab: &Lab, policy: Policy) -> AfrConfig {
 
 /// Starts an emulated engine on every instance host, and waits until all serve.
 pub(super) fn start_engines(lab: &Lab, args: &DemoArgs) -> Result<Vec<Process>, AfrdError> {
-    let emulator = program("afr-emulator")?;
-    let mut engines = Vec::new();
-    for (member, host) in MEMBERS.iter().zip(&lab.hosts) {
+    let engines = MEMBERS.iter().zip(&lab.hosts).map(|(member, host)| {
         let classes: Vec<_> = member.classes.iter().map(u32::to_string).collect();
-        let mut arguments = trust_arguments();
-        let own = [
+        let mut arguments = flags(&[
             ("--instance-id", host.number.to_string()),
             ("--listen", format!("[::]:{PORT}")),
             ("--classes", classes.join(",")),
@@ -154,28 +151,11 @@ pub(super) fn start_engines(lab: &Lab, args: &DemoArgs) -> Result<Vec<Process>, 
             ("--kv-blocks", KV_BLOCKS.to_string()),
             ("--speed", member.speed.to_string()),
             ("--time-scale", args.time_scale.to_string()),
-            (
-                "--report-to",
-                format!("[{AFR_ADDRESS}]:{}", afr_wire::UDP_PORT),
-            ),
-            ("--report-source", host.address.to_string()),
-        ];
-        arguments.extend(flags(&own));
-        arguments.push("--transit".to_owned());
-        let name = format!("engine-{}", host.number);
-        engines.push(Process::start(
-            &name,
-            &host.namespace,
-            &emulator,
-            &arguments,
-            lab.directory(),
-            lab.interrupt(),
-        )?);
-    }
-    for engine in &mut engines {
-        engine.wait_for_line("its ready line", PATIENCE, |line| line.starts_with("ready"))?;
-    }
-    Ok(engines)
+        ]);
+        arguments.extend(report_arguments(host));
+        (host, arguments)
+    });
+    lab::start_engines(lab, PATIENCE, engines)
 }
 
 /// The load client's command line.

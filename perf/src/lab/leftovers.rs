@@ -3,8 +3,8 @@
 //! Everything a lab makes carries its tag, `afrlab-<process id>-<number>`. A tag whose process no longer exists is a
 //! leftover: its programs are ended, its namespaces deleted, its huge pages given back, its directory removed.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use uapi::c::SIGKILL;
 
@@ -33,6 +33,18 @@ pub struct Removed {
     pub namespaces: Vec<String>,
     /// Directories.
     pub directories: Vec<PathBuf>,
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "removed {} programs, {} namespaces, {} directories of labs that are gone",
+            self.programs.len(),
+            self.namespaces.len(),
+            self.directories.len()
+        )
+    }
 }
 
 /// Removes what labs of processes that are gone have left behind. Labs of living processes are not touched.

@@ -32,6 +32,7 @@ mod peer;
 mod sender;
 mod reporter;
 mod echo_cluster;
+mod engines;
 mod load;
 
 pub use afrd::{Afrd, AfrdError, program};
@@ -42,6 +43,7 @@ pub use config::{
     MetricsSection, Neighbour, Port, Route, Router, SALT, Service, Trust, Workers,
 };
 pub use echo_cluster::{EchoCluster, EchoError};
+pub use engines::{report_arguments, start_engines};
 pub use exposition::{Exposition, ExpositionError};
 pub use huge_pages::HugePages;
 pub(crate) use huge_pages::give_back as give_back_huge_pages;
