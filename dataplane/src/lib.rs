@@ -16,6 +16,7 @@ pub mod verdict;
 pub mod counters;
 pub mod message;
 pub mod packet;
+pub mod fingerprint;
 pub mod fast;
 pub mod request;
 pub mod reply;

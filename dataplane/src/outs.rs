@@ -11,33 +11,31 @@ const NOWHERE: u8 = u8::MAX;
 #[derive(Debug)]
 pub(crate) struct Outs {
     ports: [u8; BURST],
-    /// All bits that any two of them differ in.
-    differ: u8,
 }
 
 impl Default for Outs {
     fn default() -> Self {
         Self {
             ports: [NOWHERE; BURST],
-            differ: 0,
         }
     }
 }
 
 impl Outs {
-    /// Packet `at` leaves by `port`, or goes nowhere. To be said of each packet once, in order.
+    /// Packet `at` leaves by `port`, or goes nowhere, as it does where nothing is said.
     #[inline(always)]
     pub(crate) fn set(&mut self, at: usize, port: Option<PortIx>) {
-        let port = port.map_or(NOWHERE, |port| port.0);
-        self.ports[at % BURST] = port;
-        self.differ |= port ^ self.ports[0];
+        self.ports[at % BURST] = port.map_or(NOWHERE, |port| port.0);
     }
 
     /// Parts with the packets. Mostly all go the same way.
     #[inline(always)]
     pub(crate) fn part<B: PacketBuf, E: Egress<B>>(self, packets: &mut Burst<B>, egress: &mut E) {
-        if self.differ == 0 && self.ports[0] != NOWHERE {
-            egress.send_all(PortIx(self.ports[0]), packets);
+        let first = self.ports[0];
+        let used = &self.ports[..packets.len().min(BURST)];
+        let differ = used.iter().fold(0, |differ, port| differ | port ^ first);
+        if differ == 0 && first != NOWHERE {
+            egress.send_all(PortIx(first), packets);
             return;
         }
         for (packet, port) in packets.drain(..).zip(self.ports) {

@@ -2,9 +2,6 @@
 
 use afr_wire::Verifier;
 use arrayvec::ArrayVec;
-use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
-use std::hash::Hasher as _;
 use std::net::Ipv6Addr;
 
 use crate::aft::Aft;
@@ -12,6 +9,7 @@ use crate::aft::residency::Overlay;
 use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
 use crate::fast::{MacCheck, Plan};
+use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowKey, FlowTable, Timeouts};
 use crate::id::{ClassIx, Now, PeerIx, PortIx, WorkerId};
 use crate::message::{Shared, WorkerMsg};
@@ -89,56 +87,6 @@ impl Target {
     }
 }
 
-/// The bit of a flow's fingerprint that says what its bytes were worth.
-const USABLE: u64 = 1;
-
-/// Keyed fingerprint of option bytes: what "verified before" means for a flow.
-#[derive(Clone)]
-pub struct Fingerprint {
-    per_hasher: u64,
-    shared: SharedSeed,
-}
-
-impl Fingerprint {
-    /// A fingerprint under a random per-process seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self {
-            per_hasher: seed.rotate_right(17),
-            shared: SharedSeed::from_u64(seed),
-        }
-    }
-
-    /// The fingerprint of `bytes`: 63 bits, never 0.
-    #[inline(always)]
-    #[must_use]
-    pub fn of(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.per_hasher, &self.shared);
-        hasher.write(bytes);
-        (hasher.finish() & !USABLE).max(USABLE << 1)
-    }
-
-    /// What a flow keeps of it: the fingerprint, and whether the bytes were worth acting on.
-    #[inline]
-    #[must_use]
-    pub const fn mark(print: u64, usable: bool) -> u64 {
-        if usable { print | USABLE } else { print }
-    }
-
-    /// The fingerprint in what a flow keeps, and whether its bytes were worth acting on.
-    #[inline]
-    #[must_use]
-    pub const fn read(mark: u64) -> (u64, bool) {
-        (mark & !USABLE, mark & USABLE != 0)
-    }
-}
-
-impl std::fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fingerprint(secret)")
-    }
-}
-
 /// What one worker owns.
 #[derive(Debug)]
 pub struct Own {
@@ -193,7 +141,9 @@ pub struct Path<'a> {
     pub(crate) plan: &'a Plan,
     /// What the last destination was found to be.
     pub(crate) target: Option<(u128, Target)>,
-    /// [`FlowTable::changes`] when packets' flows were last looked up ahead: when MACs were checked, else when the burst began.
+    /// Whether the MACs of the burst's packets, from the one in work on, were checked.
+    pub(crate) macs_checked: bool,
+    /// [`FlowTable::changes`] when they were.
     pub(crate) table_at: u32,
     /// Whether a report was applied in this burst.
     pub(crate) learned: bool,

@@ -14,7 +14,8 @@ use crate::aft::residency::Overlay;
 use crate::config::OnDeath;
 use crate::counters::{Figure, LocalCounters};
 use crate::death;
-use crate::fast::{Kind, MacCheck, Plan, Quick, Tally};
+use crate::fast::{Kind, MacCheck, Model, Plan, Quick, Tally};
+use crate::fingerprint::Fingerprint;
 use crate::flow::{Aged, Cursor, Fate, FlowKey, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
 use crate::message::{FlowScan, Shared, WorkerCommand};
@@ -22,7 +23,7 @@ use crate::outs::Outs;
 use crate::packet::icmp6::{Error, kind::ECHO_REQUEST};
 use crate::packet::parse::{self, ParseError, Upper};
 use crate::packet::{PacketBuf, PacketPool};
-use crate::path::{BURST, Burst, Egress, Fingerprint, Item, Own, Path, Target, is_link_local};
+use crate::path::{BURST, Burst, Egress, Item, Own, Path, Target, is_link_local};
 use crate::reply::overlay::LoadOverlay;
 use crate::request::admit::{Admit, ErrorBudget};
 use crate::request::replay_guard::ReplayGuard;
@@ -258,52 +259,45 @@ impl<P: PacketPool> Worker<P> {
             mac: MacCheck::Unknown,
             target: None,
             learned: false,
-            table_at: self.own.flows.changes(),
+            macs_checked: false,
+            table_at: 0,
             own: &mut self.own,
         };
-        let ingress = path.plan.port(port);
         let quick = &mut *self.quick;
-        let mut bytes = 0;
-        for (packet, quick) in packets.iter().zip(&mut *quick) {
-            let frame = packet.data();
-            bytes += frame.len();
-            quick.kind = Kind::Whole;
-            if self.fast && packet.is_contiguous() {
-                path.plan.recognise(ingress, frame, &path.own.flows, quick);
-            }
-        }
-        for quick in quick.iter_mut().take(packets.len()) {
-            Plan::find(quick, &path.own.flows);
+        let mut model = Model::NOTHING;
+        let bytes = path.recognise(port, packets, quick, &mut model);
+        if !self.fast {
+            quick.fill(Quick::NOTHING);
         }
         let mut tally = Tally::default();
         let mut outs = Outs::default();
-        let mut macs_checked = false;
-        for at in 0..packets.len().min(BURST) {
-            // MACs are checked together, but not before it shows that there is one to check.
-            if !macs_checked && path.needs_mac(packets[at].data(), &mut quick[at]) {
-                path.check_macs(&packets[at..], &mut quick[at..]);
-                macs_checked = true;
-            }
-            let (packet, quick) = (&mut packets[at], &quick[at]);
-            let taken = match quick.kind {
-                Kind::Request => path.fast_request(packet, quick, &mut tally),
-                Kind::Reply => path.fast_reply(packet, quick, &mut tally),
-                Kind::Whole => None,
+        let mut at = 0;
+        while at < packets.len().min(BURST) {
+            let kind = quick[at].shape.kind;
+            at = path.fast(kind, packets, quick, at, &mut outs, &mut tally);
+            let Some(packet) = packets.get_mut(at) else {
+                break;
             };
-            if taken.is_some() {
-                outs.set(at, taken);
+            let one = &quick[at];
+            if one.shape.kind != kind {
+                continue;
+            }
+            // MACs are checked together, but not before it shows that there may be one to check.
+            if !path.macs_checked && one.has_object() {
+                path.check_macs(&packets[at..], &mut quick[at..]);
                 continue;
             }
             let item = &mut self.items[at];
-            let verdict = if quick.kind == Kind::Request {
-                if path.fast_refusal(packet, quick) {
+            let verdict = if one.shape.kind == Kind::Request {
+                if path.fast_refusal(packet, one) {
                     path.own.counters.count(Figure::FastPath);
                     let refused = Verdict::Drop(DropReason::MacInvalid, None);
                     outs.set(at, path.count(refused));
+                    at += 1;
                     continue;
                 }
-                path.mac = quick.mac;
-                path.recognised(packet, port, quick, item)
+                path.mac = one.mac;
+                path.recognised(packet, port, one, item)
             } else {
                 path.mac = MacCheck::Unknown;
                 path.whole(packet, port, item)
@@ -315,6 +309,7 @@ impl<P: PacketPool> Worker<P> {
                 path.hand_over(&self.peers, item, packet, pool);
             }
             outs.set(at, path.count(verdict));
+            at += 1;
         }
         tally.enter(&mut path.own.counters);
         outs.part(packets, egress);

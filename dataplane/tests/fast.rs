@@ -21,7 +21,7 @@ use support::corpus::corpus;
 use support::hostile::{PORTS, world};
 use support::metadata::{labels, prefix, report, request, with_prefixes};
 use support::pool::Buf;
-use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, Setup, ip, service};
+use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, Setup, WILD, ip, mac, service};
 use support::world::{World, ack, data, datagram, syn, tunnelled_reply};
 
 #[derive(Default)]
@@ -276,4 +276,56 @@ fn a_flow_that_gave_way_in_the_burst_is_not_taken_for_who_came() {
     }
     let evicted = |(name, count): &(String, u64)| name.contains("flow_evicted").then_some(*count);
     assert_eq!(counts(&fast).iter().find_map(evicted), Some(4));
+}
+
+/// Most packets of a burst look like the one before, and what that one was is taken for what they are. So for each bit of the
+/// headers: the packet between two that are otherwise alike.
+#[test]
+fn a_packet_unlike_the_one_before_in_any_bit_is_looked_at_for_itself() {
+    let longer = Request {
+        labels: labels(&["tool:search"]),
+        ..request()
+    };
+    let anew = Request {
+        flags: RequestFlags::NEW_TASK,
+        ..request()
+    };
+    let asking = |request: &Request| datagram(1, service(CHAT)).asking(request).frame();
+    let mut reply = tunnelled_reply(1, 1, service(CHAT))
+        .reporting(&report(1, 1))
+        .frame();
+    let flags = reply.len() - 28 + 13;
+    reply[flags] = 0x10;
+    // By a port whose requests are not believed.
+    let mut outside = asking(&request());
+    outside[..6].copy_from_slice(&mac(WILD));
+    let kinds = [
+        (EDGE, datagram(1, service(CHAT)).frame()),
+        (EDGE, data(2, service(CHAT), 1).frame()),
+        (EDGE, asking(&request())),
+        (EDGE, asking(&longer)),
+        (EDGE, asking(&anew)),
+        (EDGE, data(2, service(CHAT), 1).asking(&request()).frame()),
+        (EDGE, data(2, service(CHAT), 1).asking(&anew).frame()),
+        (FABRIC, reply),
+        (WILD, outside),
+    ];
+    // Of the two requests one fills its header, and one leaves four bytes of padding.
+    let padded = |frame: &[u8]| frame[55] as usize * 8 + 8 != frame[57] as usize + 4;
+    assert_ne!(padded(&kinds[2].1), padded(&kinds[3].1));
+    for (port, frame) in &kinds {
+        let (mut fast, mut whole) = (world(0), world(0));
+        whole.workers[0].forgo_fast_path();
+        let headers = frame.len().min(160);
+        for bit in 0..headers * 8 {
+            let mut other = frame.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            let frames = [frame.clone(), other, frame.clone()];
+            let one = burst(&mut fast, *port, &frames);
+            assert_eq!(one, burst(&mut whole, *port, &frames), "bit {bit}");
+        }
+        // A NEW_TASK is dispatched, and what is not believed stripped: that is the whole path's.
+        let taken = fast.figure(Figure::FastPath) > 0;
+        assert!(taken || *frame == asking(&anew) || *port == WILD);
+    }
 }

@@ -15,7 +15,7 @@ impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
     #[inline(always)]
     pub(super) fn foresee(&self, frame: &[u8], quick: &Quick) {
-        let object = object(frame, usize::from(quick.object_len));
+        let object = object(frame, quick.shape.object_len);
         let Some(fixed) = object.first_chunk::<REQUEST_FIXED_LEN>() else {
             return;
         };

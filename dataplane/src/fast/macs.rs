@@ -12,10 +12,11 @@ use afr_wire::{
 use arrayvec::ArrayVec;
 
 use super::shape::{Kind, Quick, object};
+use crate::fingerprint::Fingerprint;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{array, be16};
 use crate::packet::parse::ETHERNET_LEN;
-use crate::path::{BURST, Fingerprint, Path};
+use crate::path::{BURST, Path};
 use crate::request::verify::{KeyPlace, request_name, valid_key};
 
 /// What is known of the MAC of a packet's request or report.
@@ -40,9 +41,10 @@ impl MacCheck {
 type Places = ArrayVec<u8, BURST>;
 
 impl Path<'_> {
-    /// Computes the MACs of those of the burst that will be verified.
+    /// Computes the MACs of those of the burst that will be verified. Once a burst, when it shows that there is one.
     #[inline(never)]
     pub(crate) fn check_macs<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick]) {
+        self.macs_checked = true;
         self.table_at = self.own.flows.changes();
         let mut wanted = Places::new();
         for (at, (packet, quick)) in packets.iter().zip(quick.iter_mut()).enumerate() {
@@ -55,15 +57,14 @@ impl Path<'_> {
         }
     }
 
-    /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not the flow's last one. Where it is of a
-    /// flow, takes the fingerprint of the request, for it is needed again.
-    #[inline(always)]
-    pub(crate) fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
-        if quick.object_len == 0 || quick.kind == Kind::Whole {
+    /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not
+    /// the flow's last one. Where it is of a flow, takes the fingerprint of the request, for it is needed again.
+    fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
+        if !quick.has_object() {
             return false;
         }
-        if quick.kind == Kind::Reply {
-            quick.known = self.is_applied(object(frame, usize::from(quick.object_len)));
+        if quick.shape.kind == Kind::Reply {
+            quick.known = self.is_applied(object(frame, quick.shape.object_len));
             return !quick.known;
         }
         let Some(flow) = quick.flow else {
@@ -71,7 +72,7 @@ impl Path<'_> {
         };
         let entry = self.own.flows.entry(flow);
         let addresses = array(frame, ETHERNET_LEN + 8);
-        if !entry.is_of(&addresses, quick.ports, quick.protocol) {
+        if !entry.is_of(&addresses, quick.ports, quick.shape.protocol) {
             quick.flow = None;
             return true;
         }
@@ -79,7 +80,7 @@ impl Path<'_> {
         quick.print = self
             .own
             .fingerprint
-            .of(object(frame, usize::from(quick.object_len)));
+            .of(object(frame, quick.shape.object_len));
         Fingerprint::read(entry.fingerprint).0 != quick.print
     }
 
@@ -92,7 +93,7 @@ impl Path<'_> {
                 let (frame, quick_one) =
                     (packets[usize::from(*at)].data(), &quick[usize::from(*at)]);
                 if !self.add(&mut verifier, frame, quick_one) {
-                    if quick_one.kind == Kind::Request {
+                    if quick_one.shape.kind == Kind::Request {
                         let _ = others.try_push(*at);
                     }
                     continue;
@@ -107,7 +108,7 @@ impl Path<'_> {
             }
             self.own.verifier = Some(verifier);
         } else {
-            let requests = |at: &&u8| quick[usize::from(**at)].kind == Kind::Request;
+            let requests = |at: &&u8| quick[usize::from(**at)].shape.kind == Kind::Request;
             others.extend(wanted.iter().filter(requests).copied());
         }
         if !others.is_empty() {
@@ -115,7 +116,7 @@ impl Path<'_> {
         }
         for at in wanted {
             let at = usize::from(*at);
-            if quick[at].mac == MacCheck::Right && quick[at].kind == Kind::Request {
+            if quick[at].mac == MacCheck::Right && quick[at].shape.kind == Kind::Request {
                 self.foresee(packets[at].data(), &quick[at]);
             }
         }
@@ -124,14 +125,14 @@ impl Path<'_> {
     /// Gives the packet's request or report to the verifier, if its key is one of those laid out for it.
     #[inline(always)]
     fn add(&self, verifier: &mut Verifier, frame: &[u8], quick: &Quick) -> bool {
-        let object = object(frame, usize::from(quick.object_len));
+        let object = object(frame, quick.shape.object_len);
         let Some(head) = object.first_chunk::<8>() else {
             return false;
         };
         let Some((at, key)) = self.plan.key(KeyId(be16(head, 4)), self.now.unix_s()) else {
             return false;
         };
-        if quick.kind == Kind::Reply {
+        if quick.shape.kind == Kind::Reply {
             let instance = object.get(8..).and_then(<[u8]>::first_chunk);
             let instance = InstanceId(instance.map_or(0, |id| u32::from_be_bytes(*id)));
             return verifier.add_report(at, self.config.cluster, instance, object);
@@ -163,7 +164,7 @@ impl Path<'_> {
         for at in wanted {
             let at = usize::from(*at);
             let (frame, quick) = (packets[at].data(), &quick[at]);
-            let object = object(frame, usize::from(quick.object_len));
+            let object = object(frame, quick.shape.object_len);
             if object.len() < REQUEST_FIXED_LEN + MAC_LEN {
                 continue;
             }
@@ -184,7 +185,7 @@ impl Path<'_> {
                 // A key derived for a later packet may have taken this one's place.
                 if let Some(key) = self.own.keys.at(place) {
                     let (frame, quick) = (packets[*at].data(), &quick[*at]);
-                    let object = object(frame, usize::from(quick.object_len));
+                    let object = object(frame, quick.shape.object_len);
                     checks.push((key, quick.origin(frame).context, object));
                 }
             }

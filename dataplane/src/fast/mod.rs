@@ -16,9 +16,13 @@ mod reply;
 
 pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
-pub(crate) use shape::{Kind, Quick};
+pub(crate) use shape::{Kind, Model, Quick};
 
 use crate::counters::{Figure, LocalCounters};
+use crate::id::PortIx;
+use crate::outs::Outs;
+use crate::packet::PacketBuf;
+use crate::path::{BURST, Burst, Path};
 use crate::verdict::MetadataNote;
 
 /// What the fast path counts in one burst, in registers.
@@ -39,5 +43,106 @@ impl Tally {
         counters.add(Figure::FastPath, self.requests + self.replies);
         counters.add(Figure::Note(MetadataNote::RequestUnchanged), self.unchanged);
         counters.add(Figure::Note(MetadataNote::ReportSame), self.same);
+    }
+}
+
+// Each of these is a function of its own, so that its loop has the registers to itself.
+impl Path<'_> {
+    /// Says of each packet of the burst what it may be, and starts loading what it takes to find its flow. Returns the
+    /// bytes that there are.
+    #[inline(never)]
+    pub(crate) fn recognise<B: PacketBuf>(
+        &self,
+        ingress: PortIx,
+        packets: &Burst<B>,
+        quick: &mut [Quick; BURST],
+        model: &mut Model,
+    ) -> usize {
+        let (plan, flows) = (self.plan, &self.own.flows);
+        let port = plan.port(ingress);
+        let mut bytes = 0;
+        for (packet, quick) in packets.iter().zip(&mut *quick) {
+            let frame = packet.data();
+            bytes += frame.len();
+            plan.recognise(port, frame, flows, model, quick);
+            if !packet.is_contiguous() {
+                quick.shape.kind = Kind::Whole;
+            }
+        }
+        for quick in quick.iter_mut().take(packets.len()) {
+            Plan::find(quick, flows);
+        }
+        bytes
+    }
+
+    /// Sends the packets from `at` on their way, up to the first that is not one of this `kind` for the fast path. Returns
+    /// its place.
+    #[inline(always)]
+    pub(crate) fn fast<B: PacketBuf>(
+        &mut self,
+        kind: Kind,
+        packets: &mut Burst<B>,
+        quick: &[Quick; BURST],
+        at: usize,
+        outs: &mut Outs,
+        tally: &mut Tally,
+    ) -> usize {
+        match kind {
+            Kind::Request => self.fast_requests(packets, quick, at, outs, tally),
+            Kind::Reply => self.fast_replies(packets, quick, at, outs, tally),
+            Kind::Whole => at,
+        }
+    }
+
+    #[inline(never)]
+    fn fast_requests<B: PacketBuf>(
+        &mut self,
+        packets: &mut Burst<B>,
+        quick: &[Quick; BURST],
+        at: usize,
+        outs: &mut Outs,
+        tally: &mut Tally,
+    ) -> usize {
+        let mut counted = *tally;
+        let mut next = at;
+        for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
+            if quick.shape.kind != Kind::Request {
+                break;
+            }
+            let Some(port) = self.fast_request(packet, quick, &mut counted) else {
+                break;
+            };
+            outs.set(next, Some(port));
+            next += 1;
+        }
+        counted.requests += (next - at) as u64;
+        *tally = counted;
+        next
+    }
+
+    #[inline(never)]
+    fn fast_replies<B: PacketBuf>(
+        &mut self,
+        packets: &mut Burst<B>,
+        quick: &[Quick; BURST],
+        at: usize,
+        outs: &mut Outs,
+        tally: &mut Tally,
+    ) -> usize {
+        let mut counted = *tally;
+        let mut next = at;
+        for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
+            if quick.shape.kind != Kind::Reply {
+                break;
+            }
+            let Some(port) = self.fast_reply(packet, quick, &mut counted) else {
+                break;
+            };
+            outs.set(next, Some(port));
+            next += 1;
+        }
+        counted.replies += (next - at) as u64;
+        *tally = counted;
+        next
     }
 }

@@ -31,7 +31,7 @@ impl Path<'_> {
             return None;
         }
         self.aft.slot_behind(address(frame, ETHERNET_LEN + 8))?;
-        let inner_at = usize::from(quick.l4);
+        let inner_at = usize::from(quick.shape.l4);
         let inner = frame.get(inner_at..)?;
         let head = inner.first_chunk::<IPV6_LEN>()?;
         if head[0] >> 4 != 6 || inner.len() != IPV6_LEN + usize::from(be16(head, 4)) || head[7] <= 1
@@ -66,10 +66,12 @@ impl Path<'_> {
         if inner.len() > usize::from(port.mtu) || port.vlan.is_some() {
             return None;
         }
-        if quick.object_len != 0 {
-            let report = object(frame, usize::from(quick.object_len));
+        if quick.shape.object_len != 0 {
+            let report = object(frame, quick.shape.object_len);
             if quick.known && !self.learned || self.is_applied(report) {
                 tally.same += 1;
+            } else if !self.macs_checked {
+                return None;
             } else {
                 self.mac = quick.mac;
                 self.learn(report, Place::InBand);
@@ -82,7 +84,6 @@ impl Path<'_> {
         frame[6..12].copy_from_slice(&port.mac);
         frame[12..14].copy_from_slice(&[0x86, 0xDD]);
         frame[21] = frame[21].saturating_sub(1);
-        tally.replies += 1;
         Some(next_hop.port)
     }
 }

@@ -5,13 +5,14 @@ use afr_wire::{Object, Place};
 use super::shape::{Quick, object};
 use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
+use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowEntry, FlowRef, FlowState, Pin};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be32};
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
-use crate::path::{Fingerprint, Path, Target, is_link_local};
+use crate::path::{Path, Target, is_link_local};
 use crate::request::forward::flow_label;
 
 /// Segments with one of these change what is known of their flow.
@@ -43,19 +44,25 @@ impl Path<'_> {
         }
         if !known {
             let addresses = head[22..].first_chunk::<32>()?;
-            if !entry.is_of(addresses, quick.ports, quick.protocol) {
+            if !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
                 return None;
             }
         }
         let mut unchanged = 0;
-        if quick.object_len != 0 {
-            let (print, usable) = Fingerprint::read(entry.fingerprint);
-            if print != quick.print {
-                return self.fast_changed(buf, quick, flow, tally);
+        if quick.shape.object_len != 0 {
+            let print = if quick.known {
+                quick.print
+            } else {
+                let object = object(frame, quick.shape.object_len);
+                self.own.fingerprint.of(object)
+            };
+            let (last, usable) = Fingerprint::read(entry.fingerprint);
+            if print != last {
+                return self.fast_changed(buf, quick, flow, print);
             }
             unchanged = u64::from(usable);
         }
-        let progress = if quick.protocol == protocol::TCP {
+        let progress = if quick.shape.protocol == protocol::TCP {
             Some(Progress::of(entry, frame, quick)?)
         } else {
             None
@@ -75,24 +82,23 @@ impl Path<'_> {
             progress.note(entry);
         }
         tally.unchanged += unchanged;
-        tally.requests += 1;
         Some(path.port)
     }
 
-    /// The same where the metadata are not the ones verified last: they must be right.
+    /// The same where the metadata are not the ones verified last: they must be known to be right.
     #[inline(never)]
     fn fast_changed<B: PacketBuf>(
         &mut self,
         buf: &mut B,
         quick: &Quick,
         flow: FlowRef,
-        tally: &mut Tally,
+        print: u64,
     ) -> Option<PortIx> {
         if quick.mac != MacCheck::Right {
             return None;
         }
         let entry = self.own.flows.entry(flow);
-        let progress = if quick.protocol == protocol::TCP {
+        let progress = if quick.shape.protocol == protocol::TCP {
             Some(Progress::of(entry, buf.data(), quick)?)
         } else {
             None
@@ -109,10 +115,10 @@ impl Path<'_> {
             return None;
         }
         // Whatever it asks for, the flow stays: only what is malformed is dropped, and that is not for here.
-        let object = object(buf.data(), usize::from(quick.object_len));
+        let object = object(buf.data(), quick.shape.object_len);
         let origin = quick.origin(buf.data());
         self.mac = MacCheck::Right;
-        let kept = self.changed(&origin, flow, quick.print, object);
+        let kept = self.changed(&origin, flow, print, object);
         self.mac = MacCheck::Unknown;
         if kept.is_err() || !leave(buf, quick, path) {
             return None;
@@ -122,7 +128,6 @@ impl Path<'_> {
         if let Some(progress) = progress {
             progress.note(entry);
         }
-        tally.requests += 1;
         Some(path.port)
     }
 
@@ -143,7 +148,7 @@ impl Path<'_> {
     /// on a packet that would open a flow.
     #[inline(always)]
     pub(crate) fn fast_refusal<B: PacketBuf>(&mut self, buf: &B, quick: &Quick) -> bool {
-        if quick.mac != MacCheck::Wrong || quick.protocol != protocol::UDP {
+        if quick.mac != MacCheck::Wrong || quick.shape.protocol != protocol::UDP {
             return false;
         }
         let frame = buf.data();
@@ -161,8 +166,8 @@ impl Path<'_> {
             && !self
                 .own
                 .flows
-                .knows(quick.hash, addresses, quick.ports, quick.protocol)
-            && Object::parse(object(frame, usize::from(quick.object_len)), Place::InBand).is_ok()
+                .knows(quick.hash, addresses, quick.ports, quick.shape.protocol)
+            && Object::parse(object(frame, quick.shape.object_len), Place::InBand).is_ok()
     }
 }
 
@@ -170,7 +175,7 @@ impl Progress {
     /// What the segment says, if it changes nothing else of its flow.
     #[inline(always)]
     fn of(entry: &FlowEntry, frame: &[u8], quick: &Quick) -> Option<Self> {
-        let l4 = frame.get(quick.l4 as usize..)?;
+        let l4 = frame.get(quick.shape.l4 as usize..)?;
         let tcp = l4.first_chunk::<20>()?;
         let header_len = usize::from(tcp[12] >> 4) * 4;
         let settled = entry.state() == FlowState::Established && entry.opening_tokens() == 0;

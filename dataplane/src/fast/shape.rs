@@ -1,18 +1,25 @@
 //! Which packets the fast path may be for, told from their headers alone.
 
 use afr_wire::{EXID, RequestContext, VERSION};
+use dpdk::vector::{Masked, all_match};
 
 use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
 use crate::flow::{FlowRef, FlowTable};
-use crate::packet::bytes::{address, array, be16};
+use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::{self, Carrier, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
 use crate::request::verify::Origin;
 
 /// Where the IPv6 header's successor begins in an untagged frame.
 const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
+/// What of a frame tells its shape: up to the first bytes of an object in Destination Options.
+const HEAD_LEN: usize = BEHIND_IPV6 + 8;
+/// Offset of the next header's number, of the destination address, and of an object's flags.
+const NEXT_HEADER: usize = ETHERNET_LEN + 6;
+const DESTINATION: usize = ETHERNET_LEN + 24;
+const FLAGS: usize = BEHIND_IPV6 + 7;
 /// A PadN of four bytes, as senders fill up a header that an object leaves four bytes of.
-const PAD_4: [u8; 4] = [1, 2, 0, 0];
+const PAD_4: u32 = u32::from_le_bytes([1, 2, 0, 0]);
 /// First bytes of an object: experiment identifier, version and kind.
 const REQUEST: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 1 << 8;
 const REPORT: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
@@ -32,54 +39,74 @@ pub(crate) enum Kind {
     Reply,
 }
 
-/// A packet that the fast path may be for, between its stages.
+/// What packets that look alike have in common.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Quick {
-    /// What it may be.
+#[repr(align(8))]
+pub(crate) struct Shape {
+    /// What such a packet may be.
     pub(crate) kind: Kind,
     /// Protocol of the upper layer.
     pub(super) protocol: u8,
-    /// Length of the IPv6 packet.
-    pub(super) ip_len: u16,
+    /// Length of the metadata object at `BEHIND_IPV6 + 4`, 0 if there is none.
+    pub(super) object_len: u8,
     /// Offset of the upper layer in the frame.
     pub(super) l4: u16,
-    /// Length of the metadata object at `BEHIND_IPV6 + 4`, 0 if there is none.
-    pub(super) object_len: u16,
+}
+
+impl Shape {
+    const NOTHING: Self = Self {
+        kind: Kind::Whole,
+        protocol: 0,
+        object_len: 0,
+        l4: 0,
+    };
+}
+
+/// A packet that the fast path may be for, between its stages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quick {
+    /// Its shape.
+    pub(crate) shape: Shape,
+    /// Length of the IPv6 packet.
+    pub(super) ip_len: u16,
     /// Source and destination port, as the header has them, the first byte lowest.
     pub(super) ports: u32,
     /// The flow it probably is of.
     pub(super) flow: Option<FlowRef>,
-    /// It is, as the table was when the burst's MACs were looked at. Of a reply: its report was applied by then.
-    pub(super) known: bool,
     /// The flow's hash.
     pub(crate) hash: u64,
-    /// Keyed fingerprint of the object, if the packet may be of a flow.
+    /// Keyed fingerprint of the object, once the packet is known to be of the flow.
     pub(super) print: u64,
-    /// Whether it is a datagram to be dispatched anew.
-    pub(crate) new_task: bool,
+    /// It is of that flow, as the table was when the burst's MACs were checked. Of a reply: its report was applied by then.
+    pub(super) known: bool,
     /// What was found out about the object's MAC.
     pub(crate) mac: MacCheck,
+    /// Whether it is a datagram to be dispatched anew.
+    pub(crate) new_task: bool,
 }
 
 impl Quick {
     /// A place for one.
     pub(crate) const NOTHING: Self = Self {
-        kind: Kind::Whole,
-        protocol: 0,
+        shape: Shape::NOTHING,
         ip_len: 0,
-        l4: 0,
-        object_len: 0,
         ports: 0,
         flow: None,
-        known: false,
         hash: 0,
         print: 0,
-        new_task: false,
+        known: false,
         mac: MacCheck::Unknown,
+        new_task: false,
     };
 }
 
 impl Quick {
+    /// Whether the packet carries a request or report in the place that is looked at here.
+    #[inline(always)]
+    pub(crate) fn has_object(&self) -> bool {
+        self.shape.object_len != 0 && self.shape.kind != Kind::Whole
+    }
+
     /// Where the request in `frame` comes from: from its sender directly.
     #[inline(always)]
     pub(super) fn origin(&self, frame: &[u8]) -> Origin {
@@ -87,7 +114,7 @@ impl Quick {
             context: RequestContext {
                 source: array(frame, ETHERNET_LEN + 8),
                 destination: array(frame, ETHERNET_LEN + 24),
-                protocol: self.protocol,
+                protocol: self.shape.protocol,
                 destination_port: ((self.ports >> 16) as u16).swap_bytes(),
             },
             peer: None,
@@ -103,27 +130,27 @@ impl Quick {
         let Some(packet) = frame.get(ETHERNET_LEN..).filter(|p| p.len() >= IPV6_LEN) else {
             return false;
         };
-        let at = usize::from(self.l4).saturating_sub(ETHERNET_LEN);
-        let Ok(upper) = parse::upper(packet, self.protocol, at) else {
+        let at = usize::from(self.shape.l4).saturating_sub(ETHERNET_LEN);
+        let Ok(upper) = parse::upper(packet, self.shape.protocol, at) else {
             return false;
         };
         let destination = address(packet, 24);
-        let request = (self.object_len != 0).then_some(Found {
+        let request = (self.shape.object_len != 0).then_some(Found {
             at: BEHIND_IPV6 as u16 + 4,
-            len: self.object_len,
+            len: u16::from(self.shape.object_len),
             header: BEHIND_IPV6 as u16,
             announced_at: ETHERNET_LEN as u16 + 6,
             carrier: Carrier::DestOption,
         });
         *parsed = Parsed {
             l3: ETHERNET_LEN as u16,
-            l4: self.l4,
+            l4: self.shape.l4,
             announced_at: match request {
                 Some(_) => BEHIND_IPV6 as u16,
                 None => ETHERNET_LEN as u16 + 6,
             },
             ip_len: self.ip_len,
-            protocol: self.protocol,
+            protocol: self.shape.protocol,
             hop_limit: packet[7],
             authenticated: false,
             source: address(packet, 8),
@@ -141,121 +168,191 @@ impl Quick {
     }
 }
 
-/// Where the upper layer is, and the object before it.
-#[derive(Debug, Clone, Copy)]
-struct Chain {
-    protocol: u8,
-    l4: usize,
-    object_len: usize,
+/// What a packet's first bytes must be like for it to have a certain shape: those of the last packet of the burst whose shape
+/// was told, for most look like the one before.
+#[derive(Debug)]
+pub(crate) struct Model {
+    /// The Ethernet header and the IP version, the destination, and its lower half with what follows the IPv6 header.
+    parts: [Masked; 3],
+    next_header: u8,
+    /// What of the four bytes before the upper layer must be a PadN.
+    padding: u32,
+    /// The flag, if it counts, by which a request asks to be dispatched anew.
+    new_task: u8,
+    shape: Shape,
+}
+
+impl Model {
+    /// What no packet is like.
+    pub(crate) const NOTHING: Self = Self {
+        parts: [Masked::NOTHING; 3],
+        next_header: 0,
+        padding: 0,
+        new_task: 0,
+        shape: Shape::NOTHING,
+    };
+
+    /// The model of packets like the one with this head, if they have that shape.
+    fn new(head: &[u8; HEAD_LEN], shape: Shape, padded: bool) -> Self {
+        let mut first = [0xFF; 16];
+        // Not the source, nor what follows the version.
+        first[6..12].fill(0);
+        first[14..].copy_from_slice(&[0xF0, 0]);
+        let mut last = [0xFF; 16];
+        if shape.object_len == 0 {
+            last[8..].fill(0);
+        } else {
+            last[15] = 0;
+        }
+        let renewable =
+            shape.kind == Kind::Request && shape.protocol == protocol::UDP && shape.object_len != 0;
+        let [ether, destination, behind] = Self::of(head);
+        Self {
+            parts: [
+                Masked::new(*ether, first),
+                Masked::new(*destination, [0xFF; 16]),
+                Masked::new(*behind, last),
+            ],
+            next_header: head[NEXT_HEADER],
+            padding: if padded { u32::MAX } else { 0 },
+            new_task: if renewable {
+                afr_wire::RequestFlags::NEW_TASK.0
+            } else {
+                0
+            },
+            shape,
+        }
+    }
+
+    #[inline(always)]
+    fn of(head: &[u8; HEAD_LEN]) -> [&[u8; 16]; 3] {
+        [0, DESTINATION, HEAD_LEN - 16].map(|at| head[at..].first_chunk().unwrap_or(&[0; 16]))
+    }
+
+    #[inline(always)]
+    fn is_like(&self, head: &[u8; HEAD_LEN]) -> bool {
+        all_match(&self.parts, Self::of(head)) && self.next_header == head[NEXT_HEADER]
+    }
 }
 
 impl Plan {
-    /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow.
+    /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow. `model` is that
+    /// of packets of the same port before it.
     #[inline(always)]
     pub(crate) fn recognise(
         &self,
         port: &PlanPort,
         frame: &[u8],
         flows: &FlowTable,
+        model: &mut Model,
         quick: &mut Quick,
     ) {
-        quick.kind = Kind::Whole;
-        let Some(head) = frame.first_chunk::<{ BEHIND_IPV6 + 8 }>() else {
+        quick.shape.kind = Kind::Whole;
+        let Some(head) = frame.first_chunk::<HEAD_LEN>() else {
             return;
         };
-        let word =
-            |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let first = u64::from_le_bytes([
-            head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
-        ]);
-        // To this port, IPv6 behind an untagged Ethernet header, no padding behind the packet.
-        let fits = first & MAC == port.mac
-            && word(12) & 0xFFFF_F000 == 0x86DD_6000
-            && frame.len() == BEHIND_IPV6 + usize::from(be16(head, 18));
-        if !fits {
+        // No padding behind the packet.
+        if frame.len() != BEHIND_IPV6 + usize::from(be16(head, ETHERNET_LEN + 4)) {
             return;
         }
-        let (Some(addresses), Some(destination)) = (
-            head[22..].first_chunk::<32>(),
-            head[38..].first_chunk::<16>(),
-        ) else {
+        if !model.is_like(head) {
+            let Some(seen) = self.look(port, frame, head) else {
+                return;
+            };
+            *model = seen;
+        }
+        let l4 = usize::from(model.shape.l4);
+        let Some(around) = frame.get(l4 - 4..).and_then(<[u8]>::first_chunk::<12>) else {
             return;
         };
+        if (u32::from_le_bytes(array(around, 0)) ^ PAD_4) & model.padding != 0 {
+            return;
+        }
+        quick.shape = model.shape;
         quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
-        if self.is_service(destination) {
-            let Some(chain) = self.chain(frame, head[20], REQUEST) else {
+        quick.known = false;
+        quick.mac = MacCheck::Unknown;
+        quick.new_task = head[FLAGS] & model.new_task != 0;
+        if model.shape.kind == Kind::Request {
+            let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
                 return;
             };
-            let datagram = chain.protocol == protocol::UDP;
-            if !datagram && chain.protocol != protocol::TCP {
-                return;
-            }
-            // Each datagram of a NEW_TASK is dispatched anew.
-            const NEW_TASK: u8 = afr_wire::RequestFlags::NEW_TASK.0;
-            if chain.object_len != 0 && !port.trusts_requests {
-                return;
-            }
-            let Some(l4) = frame.get(chain.l4..).and_then(<[u8]>::first_chunk::<8>) else {
-                return;
-            };
-            quick.kind = Kind::Request;
-            quick.protocol = chain.protocol;
-            quick.l4 = chain.l4 as u16;
-            quick.object_len = chain.object_len as u16;
-            quick.new_task =
-                datagram && chain.object_len != 0 && frame[BEHIND_IPV6 + 7] & NEW_TASK != 0;
-            quick.mac = MacCheck::Unknown;
-            quick.known = false;
-            quick.ports = u32::from_le_bytes([l4[0], l4[1], l4[2], l4[3]]);
-            quick.hash = flows.hash_of(addresses, quick.ports, chain.protocol);
+            quick.ports = u32::from_le_bytes(array(around, 4));
+            quick.hash = flows.hash_of(addresses, quick.ports, model.shape.protocol);
             flows.prefetch_bucket(quick.hash);
-        } else if port.inside
-            && *destination == self.sid
-            && let Some(chain) = self.chain(frame, head[20], REPORT)
-            && chain.protocol == protocol::IPV6
-        {
-            quick.kind = Kind::Reply;
-            quick.mac = MacCheck::Unknown;
-            quick.known = false;
-            quick.l4 = chain.l4 as u16;
-            quick.object_len = chain.object_len as u16;
         }
     }
 
-    /// The upper layer directly behind the fixed header, or behind one Destination Options header that an object of this
-    /// `kind` fills but for four bytes of padding at the most.
-    #[inline(always)]
-    fn chain(&self, frame: &[u8], next: u8, kind: u32) -> Option<Chain> {
-        if next != protocol::DEST_OPTIONS {
-            return Some(Chain {
-                protocol: next,
-                l4: BEHIND_IPV6,
-                object_len: 0,
-            });
-        }
-        let header = frame.get(BEHIND_IPV6..)?.first_chunk::<8>()?;
-        let [behind, units, option, len, ..] = *header;
-        let header_len = (usize::from(units) + 1) * 8;
-        let object_len = usize::from(len);
-        let head = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-        let l4 = BEHIND_IPV6 + header_len;
-        if option != self.option_type || head & HEAD != kind || l4 > frame.len() {
+    /// What packets are like that look like this one, where the fast path may be for such.
+    #[inline(never)]
+    fn look(&self, port: &PlanPort, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<Model> {
+        let first = u64::from_le_bytes(array(head, 0));
+        // To this port, IPv6 behind an untagged Ethernet header.
+        if first & MAC != port.mac || be32(head, 12) & 0xFFFF_F000 != 0x86DD_6000 {
             return None;
         }
-        let fills = object_len + 4 == header_len
-            || object_len + 8 == header_len && frame.get(l4 - 4..l4) == Some(&PAD_4);
+        let destination = array(head, DESTINATION);
+        let (kind, object) = if self.is_service(&destination) {
+            (Kind::Request, REQUEST)
+        } else if port.inside && destination == self.sid {
+            (Kind::Reply, REPORT)
+        } else {
+            return None;
+        };
+        let (shape, padded) = self.shape(kind, frame, head, object)?;
+        let upper = [protocol::UDP, protocol::TCP];
+        let fits = match kind {
+            Kind::Request => {
+                upper.contains(&shape.protocol) && (shape.object_len == 0 || port.trusts_requests)
+            }
+            Kind::Reply => shape.protocol == protocol::IPV6,
+            Kind::Whole => false,
+        };
+        fits.then(|| Model::new(head, shape, padded))
+    }
+
+    /// The shape of a packet whose upper layer is directly behind the fixed header, or behind one Destination Options header
+    /// that an `object` of this kind fills but for four bytes of padding at the most; and whether they are needed.
+    fn shape(
+        &self,
+        kind: Kind,
+        frame: &[u8],
+        head: &[u8; HEAD_LEN],
+        object: u32,
+    ) -> Option<(Shape, bool)> {
+        if head[NEXT_HEADER] != protocol::DEST_OPTIONS {
+            let shape = Shape {
+                kind,
+                protocol: head[NEXT_HEADER],
+                object_len: 0,
+                l4: BEHIND_IPV6 as u16,
+            };
+            return Some((shape, false));
+        }
+        let [behind, units, option, len] = array(head, BEHIND_IPV6);
+        let header_len = (usize::from(units) + 1) * 8;
+        let l4 = BEHIND_IPV6 + header_len;
+        let fills = usize::from(len) + 4 == header_len;
+        let padded = usize::from(len) + 8 == header_len;
         // Shorter than the common head is malformed.
-        (fills && object_len >= afr_wire::HEAD_LEN).then_some(Chain {
+        let fits = option == self.option_type
+            && be32(head, BEHIND_IPV6 + 4) & HEAD == object
+            && l4 <= frame.len()
+            && (fills || padded)
+            && usize::from(len) >= afr_wire::HEAD_LEN;
+        let shape = Shape {
+            kind,
             protocol: behind,
-            l4,
-            object_len,
-        })
+            object_len: len,
+            l4: l4 as u16,
+        };
+        fits.then_some((shape, padded))
     }
 
     /// Second step, when the bucket is there: starts loading the entry that is probably the packet's flow.
     #[inline(always)]
     pub(crate) fn find(quick: &mut Quick, flows: &FlowTable) {
-        if quick.kind == Kind::Request {
+        if quick.shape.kind == Kind::Request {
             quick.flow = if quick.new_task {
                 None
             } else {
@@ -265,10 +362,10 @@ impl Plan {
     }
 }
 
-/// The object of `len` bytes in a frame that [`Plan::chain`] has found it in.
+/// The object of `len` bytes in a frame in whose [`Shape`] it is.
 #[inline(always)]
-pub(super) fn object(frame: &[u8], len: usize) -> &[u8] {
+pub(super) fn object(frame: &[u8], len: u8) -> &[u8] {
     frame
-        .get(BEHIND_IPV6 + 4..BEHIND_IPV6 + 4 + len)
+        .get(BEHIND_IPV6 + 4..BEHIND_IPV6 + 4 + usize::from(len))
         .unwrap_or(&[])
 }

@@ -19,6 +19,7 @@ use crate::aft::residency::Said;
 use crate::config::{Class, PlainDispatch, PolicyKind, Saturation};
 use crate::counters::Figure;
 use crate::death;
+use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowEntry, FlowKey, FlowState, Pin};
 use crate::id::{ClassIx, Incarnation, Slot};
 use crate::message::WorkerMsg;
@@ -26,7 +27,7 @@ use crate::packet::PacketBuf;
 use crate::packet::bytes::be32;
 use crate::packet::parse::{Found, Upper};
 use crate::packet::tcp::flag;
-use crate::path::{Fingerprint, Item, Path, Target};
+use crate::path::{Item, Path, Target};
 use crate::verdict::{DispatchReason, DropReason, MetadataNote, Verdict};
 
 /// Where a new flow goes, and at what charge.

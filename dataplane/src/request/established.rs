@@ -11,13 +11,14 @@ use afr_wire::{Object, Place};
 use super::verify::{Origin, Usable, origin_of};
 use crate::config::{Class, OnDeath};
 use crate::death;
+use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowKey, FlowRef, FlowState, Pin};
 use crate::id::Slot;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::be32;
 use crate::packet::parse::{Foreign, Found, Upper};
 use crate::packet::tcp::{self, flag};
-use crate::path::{Fingerprint, Item, Path};
+use crate::path::{Item, Path};
 use crate::verdict::{DropReason, MetadataNote, Verdict};
 
 impl Path<'_> {

@@ -87,7 +87,7 @@ impl ReplayGuard {
 }
 
 /// A sender's session: a keyed fingerprint of both, so that a set of four is two cache lines. That two are taken for one is
-/// as unlikely as with what "verified before" rests on ([`crate::path::Fingerprint`]).
+/// as unlikely as with what "verified before" rests on ([`crate::fingerprint::Fingerprint`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Session(u64);
 

@@ -117,6 +117,61 @@ pub fn same_pair(first: &[u8; 16], second: &[u8; 16], both: &[u8; 32]) -> bool {
     }
 }
 
+/// Sixteen bytes that others are compared with, in the bits of a mask.
+#[derive(Debug, Clone, Copy)]
+pub struct Masked {
+    bytes: [u8; 16],
+    mask: [u8; 16],
+}
+
+impl Masked {
+    /// What nothing matches.
+    pub const NOTHING: Self = Self {
+        bytes: [0xFF; 16],
+        mask: [0; 16],
+    };
+
+    /// What matches `bytes`, and all that differs from them outside `mask` only.
+    #[must_use]
+    pub fn new(bytes: [u8; 16], mask: [u8; 16]) -> Self {
+        let bytes = (u128::from_ne_bytes(bytes) & u128::from_ne_bytes(mask)).to_ne_bytes();
+        Self { bytes, mask }
+    }
+}
+
+/// Whether each of the texts matches.
+#[inline(always)]
+#[must_use]
+pub fn all_match(wanted: &[Masked; 3], texts: [&[u8; 16]; 3]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8,
+        };
+        // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of a whole array of sixteen bytes, and
+        // needs no alignment.
+        unsafe {
+            let load = |bytes: &[u8; 16]| _mm_loadu_si128(bytes.as_ptr().cast::<__m128i>());
+            let [first, second, third] = std::array::from_fn(|at| {
+                let masked = _mm_and_si128(load(texts[at]), load(&wanted[at].mask));
+                _mm_cmpeq_epi8(masked, load(&wanted[at].bytes))
+            });
+            _mm_movemask_epi8(_mm_and_si128(first, _mm_and_si128(second, third))) == 0xFFFF
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    each_matches(wanted, texts)
+}
+
+/// As [`all_match`], one by one.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn each_matches(wanted: &[Masked; 3], texts: [&[u8; 16]; 3]) -> bool {
+    wanted.iter().zip(texts).all(|(wanted, text)| {
+        u128::from_ne_bytes(*text) & u128::from_ne_bytes(wanted.mask)
+            == u128::from_ne_bytes(wanted.bytes)
+    })
+}
+
 /// As [`equal`], one by one.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn each_equal(figures: &[u16; 10], wanted: u16) -> u32 {
@@ -191,6 +246,28 @@ mod tests {
             let mut other = both;
             other[bit / 8] ^= 1 << (bit % 8);
             assert!(!same_pair(&first, &second, &other));
+        }
+    }
+
+    #[test]
+    fn texts_match_in_the_bits_of_their_masks_and_only_there() {
+        let texts: [[u8; 16]; 3] =
+            std::array::from_fn(|part| std::array::from_fn(|at| ((part * 16 + at) * 7) as u8));
+        let masks: [[u8; 16]; 3] = std::array::from_fn(|part| {
+            std::array::from_fn(|at| [0xFF, 0xF0, 0, 0x55][(at + part) % 4])
+        });
+        let wanted = std::array::from_fn(|at| Masked::new(texts[at], masks[at]));
+        assert!(all_match(&wanted, texts.each_ref()));
+        for bit in 0..384 {
+            let mut other = texts;
+            other[bit / 128][bit / 8 % 16] ^= 1 << (bit % 8);
+            let counts = masks[bit / 128][bit / 8 % 16] >> (bit % 8) & 1 != 0;
+            assert_eq!(all_match(&wanted, other.each_ref()), !counts, "bit {bit}");
+            assert_eq!(each_matches(&wanted, other.each_ref()), !counts);
+        }
+        let nothing = [Masked::NOTHING; 3];
+        for text in [[0; 16], [0xFF; 16], texts[1]] {
+            assert!(!all_match(&nothing, [&text; 3]));
         }
     }
 

@@ -1,0 +1,163 @@
+//! Keyed fingerprints of metadata: what "verified before" means for a flow.
+//!
+//! The bytes are hashed by NH (Black et al., *UMAC: Fast and Secure Message Authentication*, CRYPTO 1999, §4.2) in words of
+//! 64 bits: one multiplication for sixteen bytes, none waiting for another. For any two texts of one length, one key in 2⁶⁴
+//! at the most makes their sums of 128 bits equal. Of these the halves are then added bit by bit, and one bit is given up.
+
+/// The bit of a flow's fingerprint that says what its bytes were worth.
+const USABLE: u64 = 1;
+/// Bytes that count: more than an option can have.
+const LONGEST: usize = 256;
+
+/// Makes fingerprints, under a key of its own.
+#[derive(Clone)]
+pub struct Fingerprint {
+    key: [[u64; 2]; LONGEST / 16],
+}
+
+impl Fingerprint {
+    /// Fingerprints under a key grown from `seed`, which is random per process.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut state = seed;
+        let key = std::array::from_fn(|_| [splitmix64(&mut state), splitmix64(&mut state)]);
+        Self { key }
+    }
+
+    /// The fingerprint of `bytes`, of which the first 256 count and the length: 63 bits, never 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(&self, bytes: &[u8]) -> u64 {
+        (self.hash(bytes) & !USABLE).max(USABLE << 1)
+    }
+
+    #[inline(always)]
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        // Past the bit that is given up.
+        let mut sum = (bytes.len() as u128) << 1;
+        let bytes = &bytes[..bytes.len().min(LONGEST)];
+        let blocks = bytes.as_chunks::<16>().0;
+        for (key, block) in self.key.iter().zip(blocks) {
+            sum = sum.wrapping_add(product(*key, block));
+        }
+        if !bytes.len().is_multiple_of(16) {
+            let key = self.key[blocks.len() % 16];
+            sum = sum.wrapping_add(match bytes.last_chunk::<16>() {
+                // What is behind the last whole block, and some of what is before it once more.
+                Some(last) => product(key, last),
+                None => product(key, &padded(bytes)),
+            });
+        }
+        sum as u64 ^ (sum >> 64) as u64
+    }
+
+    /// What a flow keeps of it: the fingerprint, and whether the bytes were worth acting on.
+    #[inline]
+    #[must_use]
+    pub const fn mark(print: u64, usable: bool) -> u64 {
+        if usable { print | USABLE } else { print }
+    }
+
+    /// The fingerprint in what a flow keeps, and whether its bytes were worth acting on.
+    #[inline]
+    #[must_use]
+    pub const fn read(mark: u64) -> (u64, bool) {
+        (mark & !USABLE, mark & USABLE != 0)
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fingerprint(secret)")
+    }
+}
+
+/// What sixteen bytes add to the sum.
+#[inline(always)]
+fn product(key: [u64; 2], block: &[u8; 16]) -> u128 {
+    let block = u128::from_le_bytes(*block);
+    let low = (block as u64).wrapping_add(key[0]);
+    let high = ((block >> 64) as u64).wrapping_add(key[1]);
+    u128::from(low) * u128::from(high)
+}
+
+/// Fewer than sixteen bytes, with zeros behind.
+#[cold]
+fn padded(bytes: &[u8]) -> [u8; 16] {
+    let mut padded = [0; 16];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    padded
+}
+
+/// The next number of the sequence called SplitMix64 (Steele et al., OOPSLA 2014).
+const fn splitmix64(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn text(len: usize) -> Vec<u8> {
+        (0..len).map(|at| (at * 37 % 251) as u8).collect()
+    }
+
+    #[test]
+    fn every_bit_of_every_length_counts() {
+        let fingerprint = Fingerprint::new(7);
+        let mut seen = HashSet::new();
+        let mut texts = 0;
+        for len in 0..=LONGEST {
+            let mut text = text(len);
+            texts += 1;
+            seen.insert(fingerprint.of(&text));
+            for bit in 0..len * 8 {
+                text[bit / 8] ^= 1 << (bit % 8);
+                texts += 1;
+                seen.insert(fingerprint.of(&text));
+                text[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+        assert_eq!(seen.len(), texts);
+    }
+
+    #[test]
+    fn zeros_behind_and_bytes_swapped_are_told() {
+        let fingerprint = Fingerprint::new(7);
+        let zeros: HashSet<u64> = (0..=LONGEST)
+            .map(|len| fingerprint.of(&vec![0; len]))
+            .collect();
+        assert_eq!(zeros.len(), LONGEST + 1);
+        let mut swapped = text(64);
+        swapped.swap(3, 19);
+        assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
+        swapped.copy_from_slice(&text(64));
+        swapped.rotate_left(16);
+        assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
+    }
+
+    #[test]
+    fn another_seed_is_another_fingerprint() {
+        let prints: HashSet<u64> = (0..100)
+            .map(|seed| Fingerprint::new(seed).of(&text(52)))
+            .collect();
+        assert_eq!(prints.len(), 100);
+        let print = Fingerprint::new(1).of(&text(52));
+        for usable in [false, true] {
+            assert_eq!(
+                Fingerprint::read(Fingerprint::mark(print, usable)),
+                (print, usable)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_an_option_does_not_panic() {
+        let fingerprint = Fingerprint::new(7);
+        assert_ne!(fingerprint.of(&text(257)), fingerprint.of(&text(300)));
+    }
+}
