@@ -128,10 +128,33 @@ fn frame(kind: u8, n: u16, seq: u32) -> (PortIx, Vec<u8>) {
             // Most replies are no SYN: the flags of the TCP header that ends the frame, eight bytes of options behind it.
             let flags = frame.len() - 28 + 13;
             frame[flags] = [0x10, 0x18, 0x12][usize::from(n % 3)];
-            return (FABRIC, frame);
+            return (
+                FABRIC,
+                if kind & 16 == 0 {
+                    frame
+                } else {
+                    by_hops(frame)
+                },
+            );
         }
     };
-    (EDGE, packet.frame())
+    let frame = packet.frame();
+    (
+        EDGE,
+        if kind & 16 == 0 {
+            frame
+        } else {
+            by_hops(frame)
+        },
+    )
+}
+
+/// The frame with its Destination Options header, if it has one, as a Hop-by-Hop header.
+fn by_hops(mut frame: Vec<u8>) -> Vec<u8> {
+    if frame[20] == 60 {
+        frame[20] = 0;
+    }
+    frame
 }
 
 /// One thing that happens.
@@ -307,6 +330,7 @@ fn a_packet_unlike_the_one_before_in_any_bit_is_looked_at_for_itself() {
         (EDGE, asking(&anew)),
         (EDGE, data(2, service(CHAT), 1).asking(&request()).frame()),
         (EDGE, data(2, service(CHAT), 1).asking(&anew).frame()),
+        (EDGE, by_hops(asking(&longer))),
         (FABRIC, reply),
         (WILD, outside),
     ];

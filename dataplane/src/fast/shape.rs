@@ -7,12 +7,12 @@ use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
 use crate::flow::{FlowRef, FlowTable};
 use crate::packet::bytes::{address, array, be16, be32};
-use crate::packet::parse::{self, Carrier, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
+use crate::packet::parse::{self, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
 use crate::request::verify::Origin;
 
 /// Where the IPv6 header's successor begins in an untagged frame.
 const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
-/// What of a frame tells its shape: up to the first bytes of an object in Destination Options.
+/// What of a frame tells its shape: up to the first bytes of an object that is an option.
 const HEAD_LEN: usize = BEHIND_IPV6 + 8;
 /// Offset of the next header's number, of the destination address, and of an object's flags.
 const NEXT_HEADER: usize = ETHERNET_LEN + 6;
@@ -140,7 +140,7 @@ impl Quick {
             len: u16::from(self.shape.object_len),
             header: BEHIND_IPV6 as u16,
             announced_at: ETHERNET_LEN as u16 + 6,
-            carrier: Carrier::DestOption,
+            carrier: parse::carrier_of(packet[6]),
         });
         *parsed = Parsed {
             l3: ETHERNET_LEN as u16,
@@ -311,8 +311,9 @@ impl Plan {
         fits.then(|| Model::new(head, shape, padded))
     }
 
-    /// The shape of a packet whose upper layer is directly behind the fixed header, or behind one Destination Options header
-    /// that an `object` of this kind fills but for four bytes of padding at the most; and whether they are needed.
+    /// The shape of a packet whose upper layer is directly behind the fixed header, or behind one header of options
+    /// (Destination or Hop-by-Hop) that an `object` of this kind fills but for four bytes of padding at the most; and whether
+    /// they are needed.
     fn shape(
         &self,
         kind: Kind,
@@ -320,7 +321,7 @@ impl Plan {
         head: &[u8; HEAD_LEN],
         object: u32,
     ) -> Option<(Shape, bool)> {
-        if head[NEXT_HEADER] != protocol::DEST_OPTIONS {
+        if ![protocol::DEST_OPTIONS, protocol::HOP_BY_HOP].contains(&head[NEXT_HEADER]) {
             let shape = Shape {
                 kind,
                 protocol: head[NEXT_HEADER],

@@ -613,7 +613,7 @@ impl Walk<'_> {
 
 /// How an option of this header carries its object.
 #[inline]
-const fn carrier_of(header: u8) -> Carrier {
+pub(crate) const fn carrier_of(header: u8) -> Carrier {
     if header == protocol::HOP_BY_HOP {
         Carrier::HopByHop
     } else {
