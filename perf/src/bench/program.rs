@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use super::configuration::{Surroundings, configuration};
 use super::place::Place;
@@ -114,6 +114,9 @@ fn find_testpmd() -> anyhow::Result<PathBuf> {
         })
 }
 
+/// Workers that are measured, at the most.
+const MOST_WORKERS: usize = 2;
+
 /// The CPUs that programs get.
 #[derive(Debug, Clone)]
 pub struct Cpus {
@@ -121,6 +124,51 @@ pub struct Cpus {
     pub workers: Vec<u32>,
     /// Of everything else.
     pub main: u32,
+}
+
+impl Cpus {
+    /// The CPUs `given` for workers, or else the first two that are not `main`'s. Where they are to `share` and there is but
+    /// one besides, the second worker is on the main thread's.
+    ///
+    /// # Errors
+    ///
+    /// One of them is not there, or not for this process.
+    pub fn choose(given: &[u32], main: u32, share: bool) -> anyhow::Result<Self> {
+        let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+        let list = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+            .context("/proc/self/status has no Cpus_allowed_list")?;
+        Self::among(&numbers(list.trim())?, given, main, share)
+    }
+
+    fn among(allowed: &[u32], given: &[u32], main: u32, share: bool) -> anyhow::Result<Self> {
+        let mut asked = given.iter().chain([&main]);
+        if let Some(cpu) = asked.find(|cpu| !allowed.contains(cpu)) {
+            bail!(
+                "CPU {cpu} is not one of those that this process may use: {allowed:?} (--cpu, --main-cpu)"
+            );
+        }
+        let workers = if given.is_empty() {
+            let others = allowed.iter().copied().filter(|cpu| *cpu != main);
+            let shared = share.then_some(main);
+            others.chain(shared).take(MOST_WORKERS).collect()
+        } else {
+            given.to_vec()
+        };
+        Ok(Self { workers, main })
+    }
+}
+
+/// The numbers of a list like `0-3,8`.
+fn numbers(list: &str) -> anyhow::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.parse::<u32>().with_context(|| format!("CPUs: {list}"));
+        all.extend(number(first)?..=number(last)?);
+    }
+    Ok(all)
 }
 
 /// Frames in files, for a program to receive.
@@ -251,5 +299,28 @@ fn hooks(command: &mut Command, case: &Case) {
             swaps.per_s, swaps.signatures, swaps.changes
         );
         command.env("AFR_BENCH_SWAPS", told);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_get_cpus_that_are_there() {
+        let allowed = numbers("0-1,4").unwrap();
+        assert_eq!(allowed, [0, 1, 4]);
+        let among = |allowed: &[u32], given: &[u32], share| {
+            Cpus::among(allowed, given, 0, share).map(|cpus| cpus.workers)
+        };
+        assert_eq!(among(&allowed, &[], false).unwrap(), [1, 4]);
+        assert_eq!(among(&allowed, &[4], true).unwrap(), [4]);
+        // With one CPU besides the main thread's a second worker has to share.
+        assert_eq!(among(&[0, 1], &[], false).unwrap(), [1]);
+        assert_eq!(among(&[0, 1], &[], true).unwrap(), [1, 0]);
+        let error = among(&allowed, &[1, 2], false).unwrap_err().to_string();
+        assert!(error.contains("CPU 2 "), "{error}");
+        assert!(Cpus::among(&[1, 2], &[], 0, false).is_err());
+        assert!(numbers("0-x").is_err());
     }
 }

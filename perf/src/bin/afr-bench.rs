@@ -63,8 +63,8 @@ struct Arguments {
     /// What sessions are made from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// CPUs of the measured workers, the first for one worker.
-    #[arg(long = "cpu", value_delimiter = ',', default_values_t = [1, 2])]
+    /// CPUs of the measured workers, the first for one worker. [default: the first two besides --main-cpu]
+    #[arg(long = "cpu", value_name = "CPUS", value_delimiter = ',')]
     cpus: Vec<u32>,
     /// CPU of everything else.
     #[arg(long, default_value_t = 0)]
@@ -188,10 +188,7 @@ fn throughput(arguments: &Arguments) -> anyhow::Result<()> {
         place: &mut place,
         interrupt,
         files,
-        cpus: Cpus {
-            workers: arguments.cpus.clone(),
-            main: arguments.main_cpu,
-        },
+        cpus: Cpus::choose(&arguments.cpus, arguments.main_cpu, arguments.force)?,
         window,
         no_huge_pages: false,
         tell: |line| eprintln!("{line}"),
