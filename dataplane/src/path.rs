@@ -195,22 +195,29 @@ impl<'a> Path<'a> {
         u128::from(self.config.router.address)
     }
 
-    /// Hands news to the control core and says their position in the ring. Where it is full they are counted and have
-    /// the position of the message that comes next: what the worker's own overlay knows of them ages with that.
+    /// The position in the ring that the next message will have. Where the ring is full then, what the worker's own overlay
+    /// knows of it ages with the message that comes after.
+    #[inline]
+    pub(crate) fn next_position(&self) -> u64 {
+        self.own.pushed + 1
+    }
+
+    /// Hands news to the control core, and counts them where the ring is full. Says their position
+    /// ([`Self::next_position`]).
     #[inline]
     pub(crate) fn tell(&mut self, message: WorkerMsg) -> u64 {
+        let position = self.next_position();
         let told = self
             .shared
             .rings
             .get(usize::from(self.own.id.0))
             .is_some_and(|ring| ring.push(message).is_ok());
         if told {
-            self.own.pushed += 1;
-            self.own.pushed
+            self.own.pushed = position;
         } else {
             self.note(MetadataNote::ReportRingFull);
-            self.own.pushed + 1
         }
+        position
     }
 }
 

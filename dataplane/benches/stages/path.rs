@@ -165,9 +165,10 @@ pub(crate) fn reply_same() -> Case {
         .case()
 }
 
-/// A tunnelled reply with a new report.
+/// A tunnelled reply with a new report. It is dated at the last sample of what was committed, not before the first as the
+/// guard would have it.
 pub(crate) fn reply_fresh() -> Case {
-    Lane::new(INSTANCES, |_| {})
+    Lane::new(INSTANCES, |config| config.dispatch.guard_us = 0)
         .renewed(FABRIC, frames::replies(Some(2)))
         .counting(&[
             Figure::Note(MetadataNote::ReportApplied),

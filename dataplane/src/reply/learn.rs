@@ -147,21 +147,20 @@ impl Path<'_> {
             base_tokens,
             received_us: now_us,
         };
-        let position = self.tell(WorkerMsg::Load {
+        // Before it goes into the ring: reading it once more behind those writes would wait for them, and the ring's lines are
+        // another core's.
+        let learned = Learned {
+            position: self.next_position(),
+            tenant: self.aft.incarnation(slot),
+            load,
+        };
+        self.own.loads.enter(slot, learned);
+        self.tell(WorkerMsg::Load {
             slot,
             load,
             cache_generation: view.cache_generation(),
             refusals: view.refusals().take(4).collect(),
         });
-        let tenant = self.aft.incarnation(slot);
-        self.own.loads.enter(
-            slot,
-            Learned {
-                position,
-                tenant,
-                load,
-            },
-        );
         self.own.scratch.standing.forget_slot(slot);
         let mut batch = ArrayVec::<KvEvent, EVENTS_PER_MESSAGE>::new();
         for event in view.events() {

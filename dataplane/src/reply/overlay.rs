@@ -108,6 +108,7 @@ impl LoadOverlay {
     }
 
     /// Remembers what was learned of `slot`.
+    #[inline]
     pub fn enter(&mut self, slot: Slot, learned: Learned) {
         let Some(place) = self.learned.get_mut(slot.index()) else {
             return;

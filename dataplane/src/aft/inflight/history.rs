@@ -39,6 +39,8 @@ pub(super) struct History {
     fine: Ring,
     middle: Ring,
     coarse: Ring,
+    /// The newest of them all.
+    newest: AtomicU64,
 }
 
 impl History {
@@ -48,12 +50,13 @@ impl History {
             fine: ring(),
             middle: ring(),
             coarse: ring(),
+            newest: AtomicU64::new(EMPTY),
         }
     }
 
     pub(super) fn clear(&self) {
         let rings = [&self.fine, &self.middle, &self.coarse];
-        for sample in rings.into_iter().flatten() {
+        for sample in rings.into_iter().flatten().chain([&self.newest]) {
             sample.store(EMPTY, Ordering::Relaxed);
         }
     }
@@ -62,7 +65,9 @@ impl History {
     pub(super) fn record(&self, now_us: u64, count: u64, fine_alone: bool) {
         let time = now_us / UNIT_US;
         let sample = (time & TIME_MASK) << COUNT_BITS | count & COUNT_MASK;
-        record(&self.fine, FINE_SHIFT, time, sample);
+        if record(&self.fine, FINE_SHIFT, time, sample) {
+            self.newest.store(sample, Ordering::Relaxed);
+        }
         if !fine_alone {
             record(&self.middle, MIDDLE_SHIFT, time, sample);
             record(&self.coarse, COARSE_SHIFT, time, sample);
@@ -73,6 +78,13 @@ impl History {
     /// now.
     pub(super) fn committed_at(&self, at_us: u64, count: u64) -> u64 {
         let time = at_us / UNIT_US;
+        let newest = self.newest.load(Ordering::Relaxed);
+        if newest == EMPTY {
+            return 0;
+        }
+        if is_until(newest, time) {
+            return complete(newest, count);
+        }
         // Where a ring ends, what is left of its older samples has gaps: the coarser one may know better.
         let rings = [
             (&self.fine, FINE_SHIFT, FINE_REACH),
@@ -84,37 +96,58 @@ impl History {
             .filter_map(|(ring, shift, reach)| newest_until(ring, shift, reach, time))
             .min_by_key(|sample| time.wrapping_sub(sample >> COUNT_BITS) & TIME_MASK);
         let found = newest.or_else(|| oldest(&self.coarse, time));
-        found.map_or(0, |sample| {
-            let since = count.wrapping_sub(sample & COUNT_MASK) & COUNT_MASK;
-            // A sample ahead of `count` was taken after `count` was read, or before the counter was reset.
-            let since = if since > COUNT_MASK / 2 { 0 } else { since };
-            count.saturating_sub(since)
-        })
+        found.map_or(0, |sample| complete(sample, count))
     }
 }
 
-fn record(ring: &Ring, shift: u32, time: u64, sample: u64) {
+/// The counter's value in the sample. `count` is what it is now.
+fn complete(sample: u64, count: u64) -> u64 {
+    let since = count.wrapping_sub(sample & COUNT_MASK) & COUNT_MASK;
+    // A sample ahead of `count` was taken after `count` was read, or before the counter was reset.
+    let since = if since > COUNT_MASK / 2 { 0 } else { since };
+    count.saturating_sub(since)
+}
+
+/// Whether the sample was taken at or before `time`.
+fn is_until(sample: u64, time: u64) -> bool {
+    time.wrapping_sub(sample >> COUNT_BITS) & TIME_MASK <= TIME_MASK / 2
+}
+
+/// Whether the sample is the first in its tick, and was entered.
+fn record(ring: &Ring, shift: u32, time: u64, sample: u64) -> bool {
     let place = &ring[(time >> shift) as usize % ring.len()];
     let held = place.load(Ordering::Relaxed);
     let same_tick = (held >> COUNT_BITS) >> shift == (time & TIME_MASK) >> shift;
-    if held == EMPTY || !same_tick {
+    let first = held == EMPTY || !same_tick;
+    if first {
         place.store(sample, Ordering::Relaxed);
     }
+    first
 }
 
 /// Goes back through the ring from the tick of `time`, so many ticks. Where samples are taken in every tick, the first or second
 /// place has the answer.
 fn newest_until(ring: &Ring, shift: u32, reach: u64, time: u64) -> Option<u64> {
     let tick = time >> shift;
-    (0..reach.min(tick + 1)).find_map(|back| {
+    for back in 0..reach.min(tick + 1) {
         let tick = tick - back;
         let sample = ring[tick as usize % ring.len()].load(Ordering::Relaxed);
         let taken = sample >> COUNT_BITS;
         // The place may hold a sample of another round of the ring, or one taken later in the tick asked for.
         let of_this_tick = taken >> shift == (tick << shift & TIME_MASK) >> shift;
-        let earlier = time.wrapping_sub(taken) & TIME_MASK <= TIME_MASK / 2;
-        (sample != EMPTY && of_this_tick && earlier).then_some(sample)
-    })
+        let earlier = is_until(sample, time);
+        if sample == EMPTY {
+            continue;
+        }
+        if of_this_tick && earlier {
+            return Some(sample);
+        }
+        if back == 0 && !of_this_tick && !earlier {
+            // The ring is a round further: what it had from before `time` is gone.
+            return None;
+        }
+    }
+    None
 }
 
 fn oldest(ring: &Ring, time: u64) -> Option<u64> {
