@@ -68,7 +68,13 @@ impl Path<'_> {
         }
         if quick.shape.object_len != 0 {
             let report = object(frame, quick.shape.object_len);
-            if quick.known && !self.learned || self.is_applied(report) {
+            // Known when the MACs were checked is known still, unless a report was applied since: then learning says.
+            let same = if self.macs_checked {
+                quick.known && (!self.learned || self.is_applied(report))
+            } else {
+                self.is_applied(report)
+            };
+            if same {
                 tally.same += 1;
             } else if !self.macs_checked {
                 return None;
