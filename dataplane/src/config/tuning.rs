@@ -2,6 +2,9 @@
 
 use crate::aft::inflight::ClockTrust;
 
+/// All reports of an instance may be so late, in milliseconds: where they look later, its clock is wrong.
+const LATEST_MS: u32 = 1_000;
+
 /// Knobs of dispatch.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
@@ -62,13 +65,18 @@ impl Default for Dispatch {
 }
 
 impl Dispatch {
-    /// How far reports' dates are believed. Who is heard of so late that it is old news by then could not be told from one whose
-    /// clock is wrong.
+    /// How far reports' dates are believed. For how long a report counts says nothing of how late all may be, but who believes
+    /// reports for longer believes that they are as old.
     #[must_use]
     pub const fn clock_trust(&self) -> ClockTrust {
+        let stale_ms = (self.stale_report_us / 1_000) as u32;
         ClockTrust {
             error_ms: self.clock_error_ms,
-            oldest_ms: (self.stale_report_us / 1_000) as u32,
+            oldest_ms: if stale_ms > LATEST_MS {
+                stale_ms
+            } else {
+                LATEST_MS
+            },
         }
     }
 }
