@@ -58,7 +58,7 @@ impl Default for Dispatch {
             refusal_ttl_us: 1_000_000,
             provisional_ttl_s: 30,
             residency_ttl_s: 600,
-            stale_report_us: 1_000_000,
+            stale_report_us: 250_000,
             weights: [2, 2, 3],
         }
     }
