@@ -446,7 +446,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "[workers]",
         "[dispatch]\ndead_after_ms = 10\n[workers]",
-        "t.toml:6: dispatch.dead_after_ms = 10: expected 0, or at least stale_report_us (1000 ms)",
+        "t.toml:6: dispatch.dead_after_ms = 10: expected 0, or at least stale_report_us (250 ms)",
     ),
     (
         "[workers]",

@@ -58,10 +58,27 @@ pub fn is_bereaved(entry: &FlowEntry, live: &Live) -> bool {
 
 /// Gives back what a flow was charged that ends, or that goes on without its instance.
 pub fn release(aft: &Aft, inflight: &Inflight, entry: &FlowEntry) {
-    if let (Pin::Instance(slot, incarnation), tokens @ 1..) = (entry.pin(), entry.opening_tokens())
+    let Pin::Instance(slot, incarnation) = entry.pin() else {
+        return;
+    };
+    if aft.incarnation(slot) != incarnation {
+        return;
+    }
+    if let tokens @ 1.. = entry.opening_tokens() {
+        inflight.release(slot, tokens);
+    }
+    if entry.waits() {
+        inflight.answered(slot);
+    }
+}
+
+/// The client of a flow that goes on waits no longer for its first answer, if it did.
+pub fn stop_waiting(aft: &Aft, inflight: &Inflight, entry: &mut FlowEntry) {
+    if entry.end_waiting()
+        && let Pin::Instance(slot, incarnation) = entry.pin()
         && aft.incarnation(slot) == incarnation
     {
-        inflight.release(slot, tokens);
+        inflight.answered(slot);
     }
 }
 
@@ -125,6 +142,7 @@ pub fn tell<P: PacketPool, E: Egress<P::Buf>>(
 pub fn close(aft: &Aft, inflight: &Inflight, entry: &mut FlowEntry) {
     release(aft, inflight, entry);
     let _ = entry.take_opening();
+    let _ = entry.end_waiting();
     entry.note_death_told();
     entry.set_state(FlowState::Reset);
 }

@@ -376,7 +376,7 @@ impl<P: PacketPool> Worker<P> {
             .flows
             .sweep(now_ms, budget, &self.own.timeouts, |aged| {
                 let entry = match aged {
-                    Aged::OpeningTimeout(entry) => &*entry,
+                    Aged::OpeningTimeout(entry) | Aged::AnswerTimeout(entry) => &*entry,
                     Aged::Expired(entry) => {
                         expired += 1;
                         entry

@@ -11,7 +11,7 @@ mod support;
 
 use afr_dataplane::counters::Figure;
 use afr_dataplane::flow::FlowEntry;
-use afr_dataplane::id::PortIx;
+use afr_dataplane::id::{PortIx, Slot};
 use afr_dataplane::path::{BURST, Burst, Egress};
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
 use afr_wire::{Request, RequestFlags};
@@ -40,6 +40,8 @@ struct After {
     sent: Vec<(PortIx, Vec<u8>)>,
     counts: Vec<(String, u64)>,
     flows: Vec<String>,
+    /// By instance.
+    unanswered: Vec<u32>,
 }
 
 fn counts(world: &World) -> Vec<(String, u64)> {
@@ -82,6 +84,9 @@ fn burst(world: &mut World, port: PortIx, frames: &[Vec<u8>]) -> After {
         sent: exit.0,
         counts: counts(world),
         flows,
+        unanswered: (0..8)
+            .map(|slot| world.shared.inflight.unanswered(Slot(slot)))
+            .collect(),
     }
 }
 

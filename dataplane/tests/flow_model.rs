@@ -199,6 +199,7 @@ fn sweep_both(
                 known.tokens = 0;
                 known.last_seen_ms = now_ms;
             }
+            Aged::AnswerTimeout(entry) => assert!(!entry.waits(), "nobody does here"),
             Aged::Expired(entry) => {
                 let known = model.remove(&entry.key()).expect("known");
                 assert_eq!(Known::of(entry), known);
@@ -339,11 +340,34 @@ fn bare_acks_do_not_keep_a_charge_open() {
         table.entry_mut(flow).touch(now_ms);
         table.sweep(now_ms, 100, &TIMEOUTS, |aged| match aged {
             Aged::OpeningTimeout(entry) => released.push((now_ms, entry.opening_tokens())),
-            Aged::Expired(_) => panic!("the client is heard every 50 ms"),
+            _ => panic!("the client is heard every 50 ms"),
         });
     }
     assert_eq!(released, [(TIMEOUTS.charge_ms, 1_234)]);
     assert_eq!(table.entry(flow).opening_tokens(), 0);
+}
+
+#[test]
+fn who_waits_for_a_minute_waits_no_longer_and_keeps_the_flow() {
+    let mut table = table(10);
+    let hash = table.hash(&key(0));
+    let mut entry = opened(0, 0);
+    entry.set_state(FlowState::Established);
+    entry.begin_waiting();
+    let flow = table.insert(hash, entry, 0).flow;
+    let mut overdue = Vec::new();
+    let timeouts = Timeouts {
+        tcp_idle_ms: 3_600_000,
+        ..TIMEOUTS
+    };
+    for now_ms in (0..120_000).step_by(500) {
+        table.sweep(now_ms, 100, &timeouts, |aged| match aged {
+            Aged::AnswerTimeout(entry) => overdue.push((now_ms, entry.waits())),
+            _ => panic!("nothing else is due"),
+        });
+    }
+    assert_eq!(overdue, [(60_000, true)]);
+    assert!(!table.entry(flow).waits());
 }
 
 #[test]

@@ -37,6 +37,9 @@ enum Event {
     Charged(u16, u32),
     /// By another one.
     ChargedElsewhere(u16, u32),
+    /// A client of another worker's waits for its first answer, or has it.
+    Waits(u16, u32),
+    Answered(u16),
     /// Many hold a prefix: every so many from some instance on.
     Stored(u8, u16, u16),
     /// This worker says that an instance holds a prefix, or no longer does.
@@ -68,6 +71,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (slot(), tokens()).prop_map(|(s, t)| Event::Learned(s, t)),
         2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::Charged(s, t)),
         2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::ChargedElsewhere(s, t)),
+        3 => (slot(), 0..90_000_u32).prop_map(|(s, t)| Event::Waits(s, t)),
+        1 => slot().prop_map(Event::Answered),
         2 => (0..3_u8, slot(), 1..40_u16).prop_map(|(level, from, step)| Event::Stored(level, from, step)),
         2 => (0..3_u8, slot(), any::<bool>()).prop_map(|(level, slot, holds)| Event::Said(level, slot, holds)),
         6 => (
@@ -188,6 +193,8 @@ impl Model {
             Event::ChargedElsewhere(at, tokens) => {
                 let _ = self.world.shared.inflight.open(slot(at), tokens);
             }
+            Event::Waits(at, tokens) => self.world.shared.inflight.waits(slot(at), tokens),
+            Event::Answered(at) => self.world.shared.inflight.answered(slot(at)),
             Event::Stored(n, from, step) => {
                 let key = SigKey::new(CATALOGUE, DomainId(0), level(n));
                 let now_s = self.world.aft().now_s;

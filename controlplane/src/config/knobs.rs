@@ -54,6 +54,7 @@ fn dispatch(section: &Section<'_>, trust: &Section<'_>) -> Dispatch {
         ),
         pressure_from: section.or("pressure_from", &int(0..=u8::MAX), default.pressure_from),
         guard_us: long("guard_us", default.guard_us as u32),
+        unanswered_us: section.or("unanswered_us", &up_to_a_minute, default.unanswered_us),
         opening_timeout_us: long("opening_timeout_us", default.opening_timeout_us as u32),
         request_skew_s: trust.or("request_skew_s", &int(1..=3_600), default.request_skew_s),
         report_skew_ms: trust.or("report_skew_ms", &int(1..=8_000), default.report_skew_ms),

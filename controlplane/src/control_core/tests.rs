@@ -222,11 +222,14 @@ fn a_silent_instance_is_reckoned_to_work_at_its_rate() {
     let base = lab.aft().base_tokens[0];
     assert_eq!(lab.shared.inflight.in_flight(Slot(0), base), 0);
 
-    // Heard of: what it said holds until it is stale, then goes on from there.
+    // Heard of: what it said holds until it is stale; then it has worked all the time.
     lab.tell(0, report(1, load(1, lab.now_us), 1));
-    lab.step(1_000_000);
+    lab.step(250_000);
     assert_eq!(lab.aft().pending_tokens[1], 500);
     lab.step(100_000);
+    lab.step(1_000);
+    assert_eq!(lab.aft().pending_tokens[1], 150);
+    lab.step(150_000);
     lab.step(1_000);
     assert_eq!(lab.aft().pending_tokens[1], 0);
 }

@@ -43,7 +43,13 @@ struct Counters {
     /// Signed, so that a release that comes too late for a reset does not look like 2⁶⁴ tokens.
     opening: AtomicI64,
     committed: AtomicU64,
+    /// Flows whose first answer is waited for, in the bits from [`FLOW`] on, and the tokens they were charged.
+    waiting: AtomicU64,
 }
+
+/// One flow in [`Counters::waiting`].
+const FLOW: u64 = 1 << 44;
+const TWO_FLOWS: u64 = 2 * FLOW;
 
 /// The counters and their history, by slot. Slots beyond the size count nothing.
 #[derive(Debug)]
@@ -120,6 +126,48 @@ impl Inflight {
                 .fetch_add(u64::from(tokens), Ordering::Relaxed);
         }
         self.changed(slot)
+    }
+
+    /// The client of a flow whose work was sent waits for its first answer. Followed, once, by [`Self::answered`], under the
+    /// same condition as [`Self::open`] by the end of a charge.
+    #[inline]
+    pub fn waits(&self, slot: Slot, tokens: u32) {
+        if let Some(counters) = self.counters.get(slot.index()) {
+            let one = FLOW + u64::from(tokens);
+            counters.waiting.fetch_add(one, Ordering::Relaxed);
+            self.changed(slot);
+        }
+    }
+
+    /// A flow's first answer came, or is waited for no longer. Which tokens were its own is not known any more: it takes the
+    /// mean of those that wait.
+    #[inline]
+    pub fn answered(&self, slot: Slot) {
+        if let Some(counters) = self.counters.get(slot.index()) {
+            let less = |waiting: u64| {
+                let flows = waiting / FLOW;
+                let share = (waiting % FLOW).checked_div(flows)?;
+                Some(waiting - FLOW - share)
+            };
+            // Fails where nobody waits: then there is nothing to take back.
+            let _ = counters
+                .waiting
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            self.changed(slot);
+        }
+    }
+
+    /// Tokens that are certainly not computed yet: of the flows that wait for their first answer all but one, which may be
+    /// nearly done.
+    #[inline]
+    #[must_use]
+    pub fn unanswered(&self, slot: Slot) -> u32 {
+        let waiting = self.counters.get(slot.index());
+        match waiting.map_or(0, |counters| counters.waiting.load(Ordering::Relaxed)) {
+            // Most instances at most times.
+            0..TWO_FLOWS => 0,
+            waiting => all_but_one(waiting),
+        }
     }
 
     /// How often a counter of the 64 slots from 64·`word` on changed, by [`GROUP`] of them. Who sees the same count as before
@@ -222,6 +270,7 @@ impl Inflight {
         };
         counters.opening.store(0, Ordering::Relaxed);
         counters.committed.store(0, Ordering::Relaxed);
+        counters.waiting.store(0, Ordering::Relaxed);
         history.clear();
         self.changed(slot);
         self.sampled[slot.index() / 64].fetch_or(1 << (slot.index() % 64), Ordering::Relaxed);
@@ -233,6 +282,13 @@ impl Inflight {
             word.fetch_and(!(1 << (slot.index() % 64)), Ordering::Relaxed);
         }
     }
+}
+
+/// The tokens in [`Counters::waiting`], less their mean.
+#[inline(never)]
+fn all_but_one(waiting: u64) -> u32 {
+    let (flows, tokens) = (waiting / FLOW, waiting % FLOW);
+    u32::try_from(tokens - tokens / flows).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use crate::aft::inflight::ClockTrust;
 
+/// All reports of an instance may be so late, in milliseconds: where they look later, its clock is wrong.
+const LATEST_MS: u32 = 1_000;
+
 /// Knobs of dispatch.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
@@ -16,6 +19,8 @@ pub struct Dispatch {
     pub pressure_from: u8,
     /// Subtracted from a report's date when in-flight tokens are settled, in microseconds.
     pub guard_us: u64,
+    /// Work of so many microseconds may wait for its first answers without being held against what an instance reports.
+    pub unanswered_us: u32,
     /// How long an opened flow without payload is charged, in microseconds.
     pub opening_timeout_us: u64,
     /// Freshness of requests, in seconds either way.
@@ -47,6 +52,7 @@ impl Default for Dispatch {
             pressure_full_us: 50_000,
             pressure_from: 0,
             guard_us: 1_000,
+            unanswered_us: 300_000,
             opening_timeout_us: 1_000_000,
             request_skew_s: 120,
             report_skew_ms: 5_000,
@@ -55,20 +61,25 @@ impl Default for Dispatch {
             refusal_ttl_us: 1_000_000,
             provisional_ttl_s: 30,
             residency_ttl_s: 600,
-            stale_report_us: 1_000_000,
+            stale_report_us: 250_000,
             weights: [2, 2, 3],
         }
     }
 }
 
 impl Dispatch {
-    /// How far reports' dates are believed. Who is heard of so late that it is old news by then could not be told from one whose
-    /// clock is wrong.
+    /// How far reports' dates are believed. For how long a report counts says nothing of how late all may be, but who believes
+    /// reports for longer believes that they are as old.
     #[must_use]
     pub const fn clock_trust(&self) -> ClockTrust {
+        let stale_ms = (self.stale_report_us / 1_000) as u32;
         ClockTrust {
             error_ms: self.clock_error_ms,
-            oldest_ms: (self.stale_report_us / 1_000) as u32,
+            oldest_ms: if stale_ms > LATEST_MS {
+                stale_ms
+            } else {
+                LATEST_MS
+            },
         }
     }
 }
@@ -159,6 +170,22 @@ impl Default for Limits {
             sender_keys: 4_096,
             sessions: 65_536,
             maglev: 16_381,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn for_how_long_a_report_counts_does_not_make_calendars_wrong() {
+        for (stale_us, oldest_ms) in [(250_000, 1_000), (0, 1_000), (5_000_000, 5_000)] {
+            let dispatch = Dispatch {
+                stale_report_us: stale_us,
+                ..Dispatch::default()
+            };
+            assert_eq!(dispatch.clock_trust().oldest_ms, oldest_ms);
         }
     }
 }

@@ -183,8 +183,12 @@ impl Progress {
             return None;
         }
         let payload = l4.len() - header_len;
+        let acknowledges = (tcp[13] & flag::ACK != 0).then(|| be32(tcp, 8));
+        if acknowledges.is_some_and(|acknowledges| entry.is_answered_by(acknowledges)) {
+            return None;
+        }
         Some(Self {
-            acknowledges: (tcp[13] & flag::ACK != 0).then(|| be32(tcp, 8)),
+            acknowledges,
             next: (payload != 0).then(|| be32(tcp, 4).wrapping_add(payload as u32)),
         })
     }

@@ -1,8 +1,8 @@
 //! Flows that end without saying so.
 //!
 //! A hand goes round the table a few steps a burst, so that ageing costs every burst a little and none much. It finds
-//! flows whose client fell silent, and charges of flows that were opened but sent no payload: the instance has no
-//! work from those, however long they live.
+//! flows whose client fell silent, charges of flows that were opened but sent no payload (the instance has no
+//! work from those, however long they live), and clients that wait for an answer for ever.
 //!
 //! One lap takes `flows + vacant / 64` steps. To notice an overdue charge within a second, the budgets of a second
 //! should add up to that.
@@ -25,6 +25,10 @@ pub struct Timeouts {
     /// Charges of opened flows without payload.
     pub charge_ms: u32,
 }
+
+/// Who has waited for so long for an answer does not tell what its instance has to do any more: it may never have finished its
+/// request.
+const ANSWER_MS: u32 = 60_000;
 
 impl Timeouts {
     /// The configured ones.
@@ -68,12 +72,20 @@ impl Timeouts {
     }
 }
 
+/// Whether a client has waited for too long to count.
+const fn is_answer_overdue(entry: &FlowEntry, now_ms: u32) -> bool {
+    entry.waits() && entry.age_ms(now_ms) >= ANSWER_MS
+}
+
 /// What the hand came upon.
 #[derive(Debug)]
 pub enum Aged<'a> {
     /// A charge waited too long for the flow's first payload. Its tokens are the callee's to release; the entry's
     /// charge ends with the call, the flow itself lives on.
     OpeningTimeout(&'a mut FlowEntry),
+    /// A client waits for its first answer for longer than says anything. That it waits is the callee's to take back; the
+    /// entry's mark ends with the call, the flow itself lives on.
+    AnswerTimeout(&'a mut FlowEntry),
     /// A flow was idle for too long and is gone. A charge it still had is the callee's to release.
     Expired(&'a FlowEntry),
 }
@@ -112,6 +124,9 @@ impl FlowTable {
                         f(Aged::OpeningTimeout(entry));
                         let _ = entry.take_opening();
                         entry.touch(now_ms);
+                    } else if is_answer_overdue(entry, now_ms) && !timeouts.is_idle(entry, now_ms) {
+                        f(Aged::AnswerTimeout(entry));
+                        let _ = entry.end_waiting();
                     } else if timeouts.is_idle(entry, now_ms) {
                         f(Aged::Expired(&self.remove(flow)));
                     }

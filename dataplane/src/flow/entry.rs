@@ -155,6 +155,7 @@ const DEATH_TOLD: u8 = 1 << 3;
 const SPILLED: u8 = 1 << 4;
 const CHARGED: u8 = 1 << 5;
 const SENT: u8 = 1 << 6;
+const WAITS: u8 = 1 << 7;
 
 /// How far a sequence number may be from where the client is known to be. All its segments pass here, so it never jumps
 /// but by what was lost before; who guesses hits once in four thousand.
@@ -368,6 +369,36 @@ impl FlowEntry {
         let tokens = self.opening_tokens();
         self.mark &= !CHARGED;
         tokens
+    }
+
+    /// Whether the client waits for the first answer to what it was charged for.
+    #[inline]
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        self.mark & WAITS != 0
+    }
+
+    /// The client has sent its request and waits from now on.
+    #[inline]
+    pub const fn begin_waiting(&mut self) {
+        self.mark |= WAITS;
+    }
+
+    /// The client waits no longer. Returns whether it did.
+    #[inline]
+    #[must_use = "its instance counts it as waiting until that is told"]
+    pub const fn end_waiting(&mut self) -> bool {
+        let waited = self.waits();
+        self.mark &= !WAITS;
+        waited
+    }
+
+    /// Whether an acknowledgment by the client tells of the first answer: nothing that the instance had sent was
+    /// acknowledged since the request.
+    #[inline]
+    #[must_use]
+    pub const fn is_answered_by(&self, acknowledges: u32) -> bool {
+        self.waits() && acknowledges != self.last_ack
     }
 
     /// Notes that the client has sent bytes up to the sequence number `next`. Not while a charge is open, nor where that

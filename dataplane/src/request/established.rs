@@ -125,7 +125,11 @@ impl Path<'_> {
         };
         // Not a RST's: the client needs none any more, and a forged one would spoil the RST that tells of a death.
         if flags & (flag::ACK | flag::RST) == flag::ACK {
-            entry.last_ack = be32(buf.data(), item.parsed.l4 as usize + 8);
+            let acknowledges = be32(buf.data(), item.parsed.l4 as usize + 8);
+            if entry.is_answered_by(acknowledges) {
+                death::stop_waiting(self.aft, &self.shared.inflight, entry);
+            }
+            entry.last_ack = acknowledges;
         }
         let state = entry.state();
         if flags & flag::RST != 0 {
@@ -136,10 +140,12 @@ impl Path<'_> {
                 return;
             }
             entry.set_state(FlowState::Reset);
+            death::stop_waiting(self.aft, &self.shared.inflight, entry);
         } else if entry.death_told() {
             // The AFR has reset it: nothing brings it back.
         } else if flags & flag::FIN != 0 {
             entry.set_state(FlowState::ClientClosing);
+            death::stop_waiting(self.aft, &self.shared.inflight, entry);
         } else if (state == FlowState::Opening && payload != 0)
             || (state == FlowState::Reset && flags & flag::ACK != 0)
         {
@@ -153,7 +159,9 @@ impl Path<'_> {
                 && self.aft.incarnation(slot) == incarnation
             {
                 if payload != 0 {
+                    self.shared.inflight.waits(slot, tokens);
                     self.shared.inflight.commit(slot, tokens);
+                    entry.begin_waiting();
                 } else {
                     self.shared.inflight.release(slot, tokens);
                 }
@@ -241,6 +249,7 @@ impl Path<'_> {
                 let entry = self.own.flows.entry_mut(flow);
                 death::release(self.aft, &self.shared.inflight, entry);
                 let _ = entry.take_opening();
+                let _ = entry.end_waiting();
                 entry.repin(pin);
                 self.forward_pinned(buf, item, pin, class, item.hash)
             }

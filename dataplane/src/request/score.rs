@@ -106,7 +106,7 @@ pub struct View<'a> {
 pub struct Estimate {
     /// Tokens reported as waiting.
     pub pending_tokens: u32,
-    /// Tokens this AFR sent and no report covers.
+    /// Tokens this AFR sent and no report covers, or whose clients wait for their answers all the same.
     pub in_flight_tokens: u32,
     /// Tokens of the prompt that the instance holds.
     pub reuse_tokens: u32,
@@ -228,7 +228,24 @@ impl View<'_> {
         newer.unwrap_or_else(|| of(&self.aft.kv_used, slot))
     }
 
-    /// Tokens ahead of a new request on `slot`: reported, and in flight.
+    /// Tokens that `slot` has not computed, whatever it reports: those that clients of this AFR wait for, less what a
+    /// truthful engine may have in hand and not answered.
+    #[inline]
+    fn owed(&self, slot: Slot) -> u32 {
+        match self.inflight.unanswered(slot) {
+            0 => 0,
+            unanswered => self.less_in_hand(slot, unanswered),
+        }
+    }
+
+    #[inline(never)]
+    fn less_in_hand(&self, slot: Slot, unanswered: u32) -> u32 {
+        let in_hand_us = u64::from(self.aft.config.dispatch.unanswered_us);
+        let in_hand = (in_hand_us << RATE_SHIFT) / u64::from(self.rate_q(slot).max(1));
+        u32::try_from(in_hand).map_or(0, |in_hand| unanswered.saturating_sub(in_hand))
+    }
+
+    /// Tokens ahead of a new request on `slot`: reported, and in flight, which is at the least what it owes.
     #[inline]
     #[must_use]
     pub fn ahead(&self, slot: Slot) -> (u32, u32) {
@@ -239,7 +256,11 @@ impl View<'_> {
                 of(&self.aft.base_tokens, slot),
             ),
         };
-        (pending, self.inflight.in_flight(slot, base))
+        let in_flight = self.inflight.in_flight(slot, base);
+        match self.owed(slot) {
+            0 => (pending, in_flight),
+            owed => (pending, in_flight.max(owed.saturating_sub(pending))),
+        }
     }
 
     /// [`Aft::us_per_token_q`] of `slot`.

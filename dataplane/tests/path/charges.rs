@@ -1,10 +1,12 @@
 //! Tokens in flight: from the SYN to the report that shows the work.
 
+use afr_dataplane::flow::{FlowEntry, Pin};
+use afr_dataplane::id::Slot;
 use afr_dataplane::verdict::MetadataNote;
 use afr_wire::Request;
 
 use crate::support::metadata::{prefix, report, request, told, with_prefixes};
-use crate::support::packet::{ACK, RST, SYN};
+use crate::support::packet::{ACK, FIN, RST, SYN};
 use crate::support::setup::{CHAT, EDGE, FABRIC, Setup, UNIX_S, service};
 use crate::support::world::{World, ack, data, datagram, report_datagram, syn};
 
@@ -125,6 +127,104 @@ fn an_expired_or_reopened_flow_gives_back() {
     world.pass(2_000);
     assert!(world.flows().is_empty());
     assert_eq!(world.in_flight(1), 0);
+}
+
+/// Of two equal instances, who gets a request now, told by where the flow of `port` went.
+fn chosen(world: &mut World, port: u16) -> u16 {
+    world.send(EDGE, &syn(port, service(CHAT)).asking(&request()));
+    let of_port = |flow: &FlowEntry| flow.key().sport == port;
+    let flow = world.flows().into_iter().find(of_port).unwrap();
+    let Pin::Instance(slot, _) = flow.pin() else {
+        panic!("{flow:?}");
+    };
+    // What it was charged is taken back: the next choice does not rest on this one.
+    let reset = ack(port, service(CHAT), 7).tcp(|tcp| *tcp.flags = RST);
+    world.send(EDGE, &reset);
+    slot.0 + 1
+}
+
+/// The first of two instances has `requests` requests that nobody has answered, and both say that they have nothing to do.
+/// The second has to do for 100 ms: less than the first's requests take, more than nothing.
+fn first_says_it_is_idle(requests: u16) -> World {
+    let mut world = World::new(Setup::new(2));
+    for port in 1..=requests {
+        let mut other = report(2, u32::from(port));
+        other.pending_prefill_tokens = 10_000_000;
+        world.send(FABRIC, &report_datagram(2, &told(&other)));
+        world.settle();
+        world.send(EDGE, &syn(port, service(CHAT)).asking(&request()));
+        world.send(EDGE, &ack(port, service(CHAT), 7));
+        world.send(EDGE, &data(port, service(CHAT), 7));
+    }
+    wait(&mut world, 100);
+    for instance in [1, 2] {
+        let mut report = report(instance, 100);
+        report.sampled_at_ms = world.now.unix_ms as u32;
+        report.pending_prefill_tokens = [0, 1_000][usize::from(instance == 2)];
+        world.send(FABRIC, &report_datagram(instance, &told(&report)));
+    }
+    world.settle();
+    assert_eq!(world.in_flight(1), 0, "by its report");
+    world
+}
+
+#[test]
+fn who_says_it_is_idle_is_held_to_what_it_has_not_answered() {
+    let mut world = first_says_it_is_idle(3);
+    assert_eq!(world.shared.inflight.unanswered(Slot(0)), 2 * 4_096);
+    assert_eq!(chosen(&mut world, 90), 2);
+    // Each is answered by what its client acknowledges; more of the same says nothing new.
+    for port in [1, 2] {
+        world.send(EDGE, &data(port, service(CHAT), 7));
+        assert_eq!(chosen(&mut world, 90 + port), 2, "the same again");
+        world.send(EDGE, &ack(port, service(CHAT), 507));
+        world.send(EDGE, &ack(port, service(CHAT), 1_007));
+        let left = 2 - u32::from(port);
+        assert_eq!(world.shared.inflight.unanswered(Slot(0)), left * 4_096);
+    }
+    // One is left, and may be nearly done.
+    assert_eq!(chosen(&mut world, 99), 1);
+}
+
+#[test]
+fn an_engine_may_have_some_work_in_hand() {
+    // 8,192 tokens are 820 ms of these instances.
+    let mut world = first_says_it_is_idle(3);
+    assert_eq!(chosen(&mut world, 90), 2);
+    world.reload(|setup| setup.config.dispatch.unanswered_us = 900_000);
+    assert_eq!(chosen(&mut world, 91), 1);
+}
+
+#[test]
+fn who_goes_waits_no_longer() {
+    let end = |flags| move |port| ack(port, service(CHAT), 7).tcp(|tcp| *tcp.flags = flags);
+    for flags in [RST, ACK | FIN] {
+        let mut world = first_says_it_is_idle(3);
+        for port in [1, 2, 3] {
+            world.send(EDGE, &end(flags)(port));
+            world.send(EDGE, &end(flags)(port));
+        }
+        let inflight = std::sync::Arc::clone(&world.shared.inflight);
+        assert_eq!(inflight.unanswered(Slot(0)), 0);
+        inflight.waits(Slot(0), 500);
+        inflight.waits(Slot(0), 500);
+        assert_eq!(
+            inflight.unanswered(Slot(0)),
+            500,
+            "each was taken back once"
+        );
+    }
+}
+
+#[test]
+fn who_waits_for_ever_or_is_forgotten_counts_no_longer() {
+    for idle_ms in [3_600_000, 30_000] {
+        let mut world = first_says_it_is_idle(3);
+        world.reload(|setup| setup.config.flows.tcp_idle_ms = idle_ms);
+        world.pass(62_000);
+        assert_eq!(world.flows().is_empty(), idle_ms < 60_000);
+        assert_eq!(world.shared.inflight.unanswered(Slot(0)), 0);
+    }
 }
 
 #[test]

@@ -19,6 +19,36 @@ fn at(mono_ms: u64) -> Now {
 }
 
 #[test]
+fn all_but_one_of_those_who_wait_count() {
+    let inflight = Inflight::new(2);
+    assert_eq!(inflight.unanswered(SLOT), 0);
+    inflight.waits(SLOT, 900);
+    assert_eq!(inflight.unanswered(SLOT), 0, "it may be nearly done");
+    inflight.waits(SLOT, 100);
+    inflight.waits(SLOT, 200);
+    assert_eq!(inflight.unanswered(SLOT), 800, "less the mean");
+    inflight.answered(SLOT);
+    assert_eq!(inflight.unanswered(SLOT), 400);
+    for _ in 0..5 {
+        inflight.answered(SLOT);
+    }
+    inflight.waits(SLOT, 7);
+    inflight.waits(SLOT, 7);
+    assert_eq!(inflight.unanswered(SLOT), 7, "as if nothing had been");
+    inflight.reset(SLOT);
+    assert_eq!(inflight.unanswered(SLOT), 0);
+    inflight.waits(SLOT, 5);
+    inflight.waits(SLOT, 5);
+    assert_eq!(inflight.unanswered(SLOT), 5);
+    let before: Vec<u64> = inflight.changes_of(0).collect();
+    inflight.answered(SLOT);
+    assert!(
+        inflight.changes_of(0).ne(before),
+        "who keeps figures is told"
+    );
+}
+
+#[test]
 fn tokens_go_from_opening_to_committed_and_stay_in_flight() {
     let inflight = Inflight::new(2);
     inflight.open(SLOT, 300);

@@ -28,6 +28,7 @@ const SERVICE_PORT: u16 = 8_000;
 /// TCP's flags of the segments there are.
 pub(super) mod flag {
     pub(in crate::afr) const SYN: u8 = 0x02;
+    pub(in crate::afr) const ACK: u8 = 0x10;
     pub(in crate::afr) const FIN_ACK: u8 = 0x11;
     pub(in crate::afr) const PSH_ACK: u8 = 0x18;
 }
@@ -137,13 +138,23 @@ pub(super) fn segment(job: &Job, header: &[u8], flags: u8, sequence: u32) -> Vec
     tcp.extend(port.to_be_bytes());
     tcp.extend(SERVICE_PORT.to_be_bytes());
     tcp.extend(sequence.to_be_bytes());
-    tcp.extend([0, 0, 0, 0, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+    // What follows the request acknowledges the answer's beginning.
+    let acknowledges: u32 = match flags {
+        flag::SYN => 0,
+        flag::PSH_ACK => 1,
+        _ => 1 + ANSWER.len() as u32,
+    };
+    tcp.extend(acknowledges.to_be_bytes());
+    tcp.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]);
     tcp.extend(payload);
     let mut body = header.to_vec();
     body.extend(tcp);
     let packet = ipv6(client(number), SERVICE, OPTIONS, &body);
     ethernet(0, &packet)
 }
+
+/// What an answer begins with.
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 /// What [`segment`] numbers begin with.
 pub(super) const FIRST_SEQUENCE: u32 = 1_000;
@@ -156,7 +167,7 @@ pub(super) fn reply(job: &Job, instance: Instance, header: &[u8]) -> Vec<u8> {
     tcp.extend(SERVICE_PORT.to_be_bytes());
     tcp.extend(port.to_be_bytes());
     tcp.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0x20, 0, 0, 0, 0, 0]);
-    tcp.extend(b"HTTP/1.1 200 OK\r\n");
+    tcp.extend(ANSWER);
     let inner = ipv6(SERVICE, client(number), TCP, &tcp);
     let mut body = header.to_vec();
     // Whoever makes the header leaves the next one to the kernel.

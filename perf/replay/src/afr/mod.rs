@@ -295,6 +295,8 @@ impl Router for Afrs {
                 Err(error) => self.is_at_fault(error),
             }
         }
+        let acknowledged_at = now + self.options.round_trip_us;
+        self.follow(acknowledged_at, job, flag::ACK, instance);
     }
 
     fn finished(&mut self, now: Micros, job: &Job, instance: Instance) {

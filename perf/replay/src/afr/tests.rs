@@ -235,6 +235,30 @@ fn a_measured_speed_counts() {
     assert_ne!(afrs.place(100_000, &jobs[0], &[]), Ok(1));
 }
 
+/// Who reports an empty queue gets no more once what it was sent is not answered for long, and is believed again when it is.
+#[test]
+fn a_lie_is_held_against_what_is_not_answered() {
+    let requests: Vec<[u64; 1]> = (0..21).map(|n| [n]).collect();
+    let requests: Vec<_> = requests.iter().map(|ids| (8_192, &ids[..])).collect();
+    let jobs = workload(&requests).jobs;
+    let mut afrs = afrs(&AfrOptions::default());
+    let mut sent = Vec::new();
+    for (at, job) in (0..20).zip(&jobs) {
+        let now = 100_000 + at * 50_000;
+        for instance in [0, 2, 3] {
+            afrs.loaded(now - 40_000, instance, &busy(20_000 + at as u32));
+        }
+        if afrs.place(now, job, &[]) == Ok(1) {
+            sent.push(job);
+        }
+    }
+    assert!((3..10).contains(&sent.len()), "{} of 20", sent.len());
+    for job in &sent {
+        afrs.prefilled(1_200_000, job, 1);
+    }
+    assert_eq!(afrs.place(1_300_000, &jobs[20], &[]), Ok(1));
+}
+
 /// Beyond the objective a request is refused.
 #[test]
 fn an_objective_rejects() {
