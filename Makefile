@@ -14,7 +14,7 @@ demo: install-deps ## the main job on real packets: three policies, one workload
 	@cargo build --release --workspace
 	@target/release/afr-demo $(ARGS)
 
-compare: install-deps ## the AFR against sglang-router and smg from PyPI, end to end (QUICK=1: under three minutes; ARGS=--help)
+compare: install-deps ## the AFR against sglang-router and smg from PyPI, end to end (QUICK=1: about three minutes; ARGS=--help)
 	@cargo build --release -p afr-controlplane -p afr-perf --bin afrd --bin afrctl --bin afr-emulator --bin afr-compare
 	@target/release/afr-compare $(if $(QUICK),--quick) $(ARGS)
 

@@ -10,7 +10,7 @@ use crate::emulator::args::positive;
 const EXAMPLE: &str = "\
 Example:
   afr-compare                                     everything, about ten minutes
-  afr-compare --quick                             shorter runs, under three minutes
+  afr-compare --quick                             shorter runs, about three minutes
   afr-compare --contenders direct-bare,afr --phases latency
   afr-compare --trace conversation_trace.jsonl --phases ttft
 
