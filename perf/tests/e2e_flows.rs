@@ -124,8 +124,8 @@ fn no_flow_of_a_living_instance_moves_whatever_changes() {
     let spread = traffic.by_instance();
     assert_eq!(spread.len(), 3, "the streams are spread: {spread:?}");
 
-    // Weights and labels.
-    for (number, weight) in [(1, 9), (2, 1), (3, 5)] {
+    // Weights and labels. None is so light that of forty new flows it might get none.
+    for (number, weight) in [(1, 9), (2, 4), (3, 5)] {
         cluster.config.instance_mut(number).unwrap().weight = Some(weight);
     }
     cluster.config.catalogue[0].labels = vec!["model:a".to_owned(), "model:b".to_owned()];

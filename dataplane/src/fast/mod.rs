@@ -1,8 +1,8 @@
 //! The fast path: packets that make up nearly all of the traffic, taken in a straight line.
 //!
 //! Two shapes are recognised ([`shape`]): a client's packet of an established flow, whose metadata (if any) were verified
-//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC); and a tunnelled reply, whose state report (if any) is learned on the way
-//! ([`reply`]). Whatever is not exactly that, in any respect, is left to the stages of the whole path, unchanged: the fast path
+//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC); and a tunnelled reply,
+//! whose state report (if any) is learned on the way ([`reply`]). Whatever is not exactly that, in any respect, is left to the stages of the whole path, unchanged: the fast path
 //! decides nothing that they would decide otherwise, and a test holds both against each other on the same packets.
 //!
 //! Exits: forwarded, dropped for its MAC, or `None`: not for the fast path, and nothing was changed.
@@ -88,14 +88,14 @@ impl Path<'_> {
         tally: &mut Tally,
     ) -> usize {
         match kind {
-            Kind::Request => self.fast_requests(packets, quick, at, outs, tally),
-            Kind::Reply => self.fast_replies(packets, quick, at, outs, tally),
+            Kind::Request => self.fast_run::<B, false>(packets, quick, at, outs, tally),
+            Kind::Reply => self.fast_run::<B, true>(packets, quick, at, outs, tally),
             Kind::Whole => at,
         }
     }
 
     #[inline(never)]
-    fn fast_requests<B: PacketBuf>(
+    fn fast_run<B: PacketBuf, const REPLIES: bool>(
         &mut self,
         packets: &mut Burst<B>,
         quick: &[Quick; BURST],
@@ -103,45 +103,30 @@ impl Path<'_> {
         outs: &mut Outs,
         tally: &mut Tally,
     ) -> usize {
+        let kind = if REPLIES { Kind::Reply } else { Kind::Request };
         let mut counted = *tally;
         let mut next = at;
         for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
-            if quick.shape.kind != Kind::Request {
+            if quick.shape.kind != kind {
                 break;
             }
-            let Some(port) = self.fast_request(packet, quick, &mut counted) else {
-                break;
+            let port = if REPLIES {
+                self.fast_reply(packet, quick, &mut counted)
+            } else {
+                self.fast_request(packet, quick, &mut counted)
             };
-            outs.set(next, Some(port));
-            next += 1;
-        }
-        counted.requests += (next - at) as u64;
-        *tally = counted;
-        next
-    }
-
-    #[inline(never)]
-    fn fast_replies<B: PacketBuf>(
-        &mut self,
-        packets: &mut Burst<B>,
-        quick: &[Quick; BURST],
-        at: usize,
-        outs: &mut Outs,
-        tally: &mut Tally,
-    ) -> usize {
-        let mut counted = *tally;
-        let mut next = at;
-        for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
-            if quick.shape.kind != Kind::Reply {
+            if port.is_none() {
                 break;
             }
-            let Some(port) = self.fast_reply(packet, quick, &mut counted) else {
-                break;
-            };
-            outs.set(next, Some(port));
+            outs.set(next, port);
             next += 1;
         }
-        counted.replies += (next - at) as u64;
+        let taken = (next - at) as u64;
+        if REPLIES {
+            counted.replies += taken;
+        } else {
+            counted.requests += taken;
+        }
         *tally = counted;
         next
     }
