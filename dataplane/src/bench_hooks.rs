@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::aft::ReportOrder;
+use crate::id::Now;
 
 /// Buckets of the histogram to an octave.
 const PER_OCTAVE: usize = 8;
@@ -16,7 +17,8 @@ static FRESH_REPORTS: AtomicBool = AtomicBool::new(false);
 static HISTOGRAM: [AtomicU64; BUCKETS] = [const { AtomicU64::new(0) }; BUCKETS];
 static TIMES_ROUNDS: AtomicBool = AtomicBool::new(false);
 
-/// From now on a report that was seen before counts as news: replayed frames hold the same ones again and again.
+/// From now on a report that was seen before counts as news, sampled a millisecond ago: replayed frames hold the same ones again
+/// and again.
 pub fn take_seen_reports_for_news() {
     FRESH_REPORTS.store(true, Relaxed);
 }
@@ -33,6 +35,16 @@ pub(crate) fn known(order: ReportOrder, known: ReportOrder) -> ReportOrder {
         ReportOrder::default()
     } else {
         known
+    }
+}
+
+/// What is to be taken for the date of a report that is dated `sampled_at`: a millisecond ago, where reports seen count as news.
+#[inline]
+pub(crate) fn sampled_at(sampled_at: u32, now: Now) -> u32 {
+    if FRESH_REPORTS.load(Relaxed) {
+        (now.unix_ms as u32).wrapping_sub(1)
+    } else {
+        sampled_at
     }
 }
 

@@ -122,6 +122,48 @@ pub struct Own {
     pub timeouts: Timeouts,
 }
 
+impl Own {
+    /// The position in the ring that the next message will have. Where the ring is full then, what the worker's own overlay
+    /// knows of it ages with the message that comes after.
+    #[inline]
+    pub(crate) const fn next_position(&self) -> u64 {
+        self.pushed + 1
+    }
+
+    /// Hands news to the control core, and counts them where the ring is full. Says their position
+    /// ([`Self::next_position`]).
+    #[inline]
+    pub(crate) fn tell(&mut self, shared: &Shared, message: WorkerMsg) -> u64 {
+        let position = self.next_position();
+        let ring = shared.rings.get(usize::from(self.id.0));
+        if ring.is_some_and(|ring| ring.push(message).is_ok()) {
+            self.pushed = position;
+        } else {
+            let lost = Figure::Note(MetadataNote::ReportRingFull);
+            self.counters.count(lost);
+        }
+        position
+    }
+
+    /// Tells the control core of loads that it was not told of at once, some at a time.
+    #[inline]
+    pub(crate) fn tell_loads(&mut self, shared: &Shared, now_us: u64) {
+        for _ in 0..BURST {
+            let position = self.next_position();
+            let Some((slot, learned)) = self.loads.take_untold(position, now_us) else {
+                return;
+            };
+            let message = WorkerMsg::Load {
+                slot,
+                load: learned.load,
+                cache_generation: learned.cache_generation,
+                refusals: ArrayVec::new(),
+            };
+            self.tell(shared, message);
+        }
+    }
+}
+
 /// The forwarding state for one burst.
 #[derive(Debug)]
 pub struct Path<'a> {
@@ -195,29 +237,10 @@ impl<'a> Path<'a> {
         u128::from(self.config.router.address)
     }
 
-    /// The position in the ring that the next message will have. Where the ring is full then, what the worker's own overlay
-    /// knows of it ages with the message that comes after.
-    #[inline]
-    pub(crate) fn next_position(&self) -> u64 {
-        self.own.pushed + 1
-    }
-
-    /// Hands news to the control core, and counts them where the ring is full. Says their position
-    /// ([`Self::next_position`]).
+    /// [`Own::tell`].
     #[inline]
     pub(crate) fn tell(&mut self, message: WorkerMsg) -> u64 {
-        let position = self.next_position();
-        let told = self
-            .shared
-            .rings
-            .get(usize::from(self.own.id.0))
-            .is_some_and(|ring| ring.push(message).is_ok());
-        if told {
-            self.own.pushed = position;
-        } else {
-            self.note(MetadataNote::ReportRingFull);
-        }
-        position
+        self.own.tell(self.shared, message)
     }
 }
 

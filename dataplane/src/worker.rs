@@ -316,10 +316,13 @@ impl<P: PacketPool> Worker<P> {
         bytes
     }
 
-    /// What is done between bursts: errors handed over by other workers, ageing, clients of dead instances, commands,
+    /// What is done between bursts: errors handed over by other workers, loads not told yet, ageing, clients of dead instances, commands,
     /// and copying out the counters.
     pub fn maintain<E: Egress<P::Buf>>(&mut self, now: Now, egress: &mut E, pool: &mut P) {
         self.take_handed(now, egress, pool);
+        if self.own.loads.is_time_to_tell(now.mono_us) {
+            self.tell_loads(now);
+        }
         let now_ms = now.mono_ms();
         let elapsed_ms = now_ms.wrapping_sub(self.seen.swept_ms);
         if elapsed_ms > 0 {
@@ -332,6 +335,13 @@ impl<P: PacketPool> Worker<P> {
         if elapsed_ms > 0 || self.seen.bursts >= COPY_EVERY {
             self.copy_counters();
         }
+    }
+
+    /// Tells the control core of loads that it was not told of at once, a burst of them. [`Self::maintain`] does when it is
+    /// time.
+    #[inline(never)]
+    pub fn tell_loads(&mut self, now: Now) {
+        self.own.tell_loads(&self.shared, now.mono_us);
     }
 
     /// Copies the counters to where others read them.

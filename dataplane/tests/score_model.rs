@@ -177,8 +177,9 @@ impl Model {
                     position: u64::MAX,
                     tenant,
                     load,
+                    cache_generation: 0,
                 };
-                self.loads.enter(slot, learned);
+                self.loads.enter(slot, learned, 0);
                 self.scratch.standing.forget_slot(slot);
             }
             Event::Charged(at, tokens) => {

@@ -1,6 +1,6 @@
 //! `afrd` for the throughput harness: the same, with the bench hooks that the environment asks for.
 //!
-//! `AFR_BENCH_FRESH_REPORTS=1`: a report already seen counts as news. `AFR_BENCH_SWAPS=per_s=1000,signatures=1000000,
+//! `AFR_BENCH_FRESH_REPORTS=1`: a report already seen counts as news of a millisecond ago. `AFR_BENCH_SWAPS=per_s=1000,signatures=1000000,
 //! changes=500`: the control core changes made-up signatures by itself. `AFR_BENCH_LATENCY=FILE`: at the end, how many
 //! packets took how many TSC cycles through a worker, as JSON.
 

@@ -64,7 +64,9 @@ impl Path<'_> {
             return false;
         }
         if quick.shape.kind == Kind::Reply {
-            quick.known = self.is_applied(object(frame, quick.shape.object_len));
+            let reporter = self.reporter(object(frame, quick.shape.object_len));
+            quick.reporter = reporter.map(|(slot, _)| slot);
+            quick.known = reporter.is_some_and(|(slot, order)| self.is_last(slot, order));
             return !quick.known;
         }
         let Some(flow) = quick.flow else {

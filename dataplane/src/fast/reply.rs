@@ -80,7 +80,10 @@ impl Path<'_> {
                 return None;
             } else {
                 self.mac = quick.mac;
-                self.learn(report, Place::InBand);
+                match quick.reporter {
+                    Some(slot) => self.learn_checked(slot, report),
+                    None => self.learn(report, Place::InBand),
+                }
                 self.mac = MacCheck::Unknown;
             }
         }

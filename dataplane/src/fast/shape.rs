@@ -6,6 +6,7 @@ use dpdk::vector::{Masked, all_match};
 use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
 use crate::flow::{FlowRef, FlowTable};
+use crate::id::Slot;
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::{self, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
 use crate::request::verify::Origin;
@@ -79,6 +80,8 @@ pub(crate) struct Quick {
     pub(super) print: u64,
     /// It is of that flow, as the table was when the burst's MACs were checked. Of a reply: its report was applied by then.
     pub(super) known: bool,
+    /// Of a reply: whose report it carries.
+    pub(super) reporter: Option<Slot>,
     /// What was found out about the object's MAC.
     pub(crate) mac: MacCheck,
     /// Whether it is a datagram to be dispatched anew.
@@ -95,6 +98,7 @@ impl Quick {
         hash: 0,
         print: 0,
         known: false,
+        reporter: None,
         mac: MacCheck::Unknown,
         new_task: false,
     };

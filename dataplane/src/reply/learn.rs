@@ -9,7 +9,7 @@ use afr_wire::{
 };
 use arrayvec::ArrayVec;
 
-use super::overlay::Learned;
+use super::overlay::{Learned, UNTOLD};
 use crate::aft::residency::Said;
 use crate::aft::{Load, ReportOrder, SigKey};
 use crate::fast::MacCheck;
@@ -27,9 +27,25 @@ impl Path<'_> {
             MetadataNote::ReportSame
         } else {
             match Object::parse(bytes, place) {
-                Ok(Object::Report(view)) => self.learn_view(&view),
+                Ok(Object::Report(view)) => match self.aft.slot_of(view.instance_id()) {
+                    Some(slot) => self.learn_view(slot, &view),
+                    None => MetadataNote::ReportUnknownInstance,
+                },
                 _ => MetadataNote::ReportMalformed,
             }
+        };
+        self.note(note);
+    }
+
+    /// The same of one that was not applied when the burst's MACs were checked, and is of the instance in `slot`.
+    #[inline(always)]
+    pub(crate) fn learn_checked(&mut self, slot: Slot, bytes: &[u8]) {
+        if self.learned && self.is_applied(bytes) {
+            return self.note(MetadataNote::ReportSame);
+        }
+        let note = match Object::parse(bytes, Place::InBand) {
+            Ok(Object::Report(view)) => self.learn_view(slot, &view),
+            _ => MetadataNote::ReportMalformed,
         };
         self.note(note);
     }
@@ -38,24 +54,30 @@ impl Path<'_> {
     /// comparison". Nothing is done with them, so nothing else of them matters.
     #[inline]
     pub(crate) fn is_applied(&self, bytes: &[u8]) -> bool {
+        self.reporter(bytes)
+            .is_some_and(|(slot, order)| self.is_last(slot, order))
+    }
+
+    /// Whose report it is, and which: by its first bytes.
+    #[inline]
+    pub(crate) fn reporter(&self, bytes: &[u8]) -> Option<(Slot, ReportOrder)> {
         const HEAD: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
-        let Some(fixed) = bytes.first_chunk::<REPORT_FIXED_LEN>() else {
-            return false;
-        };
+        let fixed = bytes.first_chunk::<REPORT_FIXED_LEN>()?;
         let order = ReportOrder {
             boot_epoch: be32(fixed, 12),
             seq: be32(fixed, 16),
         };
-        be32(fixed, 0) & 0xFFFF_FF00 == HEAD
-            && self
-                .aft
-                .slot_of(InstanceId(be32(fixed, 8)))
-                .map(|slot| self.last_applied(slot))
-                .is_some_and(|known| {
-                    #[cfg(feature = "bench-hooks")]
-                    let known = crate::bench_hooks::known(order, known);
-                    order == known
-                })
+        let slot = self.aft.slot_of(InstanceId(be32(fixed, 8)))?;
+        (be32(fixed, 0) & 0xFFFF_FF00 == HEAD).then_some((slot, order))
+    }
+
+    /// Whether that report of the slot's tenant was the last to be applied.
+    #[inline]
+    pub(crate) fn is_last(&self, slot: Slot, order: ReportOrder) -> bool {
+        let known = self.last_applied(slot);
+        #[cfg(feature = "bench-hooks")]
+        let known = crate::bench_hooks::known(order, known);
+        order == known
     }
 
     /// Which report of the slot's tenant was applied last, by this worker or in its generation.
@@ -68,10 +90,7 @@ impl Path<'_> {
     }
 
     #[inline]
-    fn learn_view(&mut self, view: &ReportView<'_>) -> MetadataNote {
-        let Some(slot) = self.aft.slot_of(view.instance_id()) else {
-            return MetadataNote::ReportUnknownInstance;
-        };
+    fn learn_view(&mut self, slot: Slot, view: &ReportView<'_>) -> MetadataNote {
         let order = ReportOrder {
             boot_epoch: view.boot_epoch(),
             seq: view.seq(),
@@ -88,12 +107,15 @@ impl Path<'_> {
         if !self.is_authentic(slot, view) {
             return MetadataNote::ReportMacInvalid;
         }
+        let sampled_at_ms = view.sampled_at_ms();
+        #[cfg(feature = "bench-hooks")]
+        let sampled_at_ms = crate::bench_hooks::sampled_at(sampled_at_ms, self.now);
         // Both clocks count Unix milliseconds modulo 2^32: the difference is signed and small, or it is stale.
-        let age_ms = (self.now.unix_ms as u32).wrapping_sub(view.sampled_at_ms()) as i32;
+        let age_ms = (self.now.unix_ms as u32).wrapping_sub(sampled_at_ms) as i32;
         if age_ms.unsigned_abs() > self.config.dispatch.report_skew_ms {
             return MetadataNote::ReportStale;
         }
-        self.apply(slot, order, view);
+        self.apply(slot, order, sampled_at_ms, view);
         MetadataNote::ReportApplied
     }
 
@@ -128,11 +150,11 @@ impl Path<'_> {
             .is_some_and(|key| key.verify_report(view))
     }
 
-    fn apply(&mut self, slot: Slot, order: ReportOrder, view: &ReportView<'_>) {
+    fn apply(&mut self, slot: Slot, order: ReportOrder, sampled_at_ms: u32, view: &ReportView<'_>) {
         self.learned = true;
         let now_us = self.now.mono_us;
         let (clocks, trust) = (&self.shared.clocks, self.config.dispatch.clock_trust());
-        let sampled_us = clocks.observe(slot, view.sampled_at_ms(), self.now, trust);
+        let sampled_us = clocks.observe(slot, sampled_at_ms, self.now, trust);
         let (pending_tokens, base_tokens) = self.reckon(slot, view, sampled_us);
         let load = Load {
             order,
@@ -147,21 +169,36 @@ impl Path<'_> {
             base_tokens,
             received_us: now_us,
         };
+        let cache_generation = view.cache_generation();
+        let tenant = self.aft.incarnation(slot);
+        let loads = &self.own.loads;
+        let at_once = loads.is_due(slot, now_us)
+            || view.n_events() != 0
+            || view.refusals().len() != 0
+            || loads.cache_generation(slot, tenant) != Some(cache_generation);
         // Before it goes into the ring: reading it once more behind those writes would wait for them, and the ring's lines are
         // another core's.
         let learned = Learned {
-            position: self.next_position(),
-            tenant: self.aft.incarnation(slot),
+            position: if at_once {
+                self.own.next_position()
+            } else {
+                UNTOLD
+            },
+            tenant,
             load,
+            cache_generation,
         };
-        self.own.loads.enter(slot, learned);
+        self.own.loads.enter(slot, learned, now_us);
+        self.own.scratch.standing.forget_slot(slot);
+        if !at_once {
+            return;
+        }
         self.tell(WorkerMsg::Load {
             slot,
             load,
-            cache_generation: view.cache_generation(),
+            cache_generation,
             refusals: view.refusals().take(4).collect(),
         });
-        self.own.scratch.standing.forget_slot(slot);
         let mut batch = ArrayVec::<KvEvent, EVENTS_PER_MESSAGE>::new();
         for event in view.events() {
             batch.push(KvEvent {

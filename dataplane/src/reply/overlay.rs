@@ -7,17 +7,27 @@ use crate::id::{Incarnation, Slot, WorkerId};
 /// What a report said of an instance.
 #[derive(Debug, Clone, Copy)]
 pub struct Learned {
-    /// Ring position of the message that told the control core the same.
+    /// Ring position of the message that told the control core the same, or [`UNTOLD`].
     pub position: u64,
     /// Whom it is about.
     pub tenant: Incarnation,
     /// What it said.
     pub load: Load,
+    /// The instance's cache generation.
+    pub cache_generation: u32,
 }
+
+/// The position of a message that is still to come.
+pub const UNTOLD: u64 = u64::MAX;
+
+/// The control core hears of an instance's load so often at the most, in microseconds: of several reports in that time the last
+/// counts alone. A report that brings more than a load is told at once, and so is the first after a pause.
+const TELL_US: u64 = 250;
 
 const NOTHING: Learned = Learned {
     position: 0,
     tenant: Incarnation(0),
+    cache_generation: 0,
     load: Load {
         order: ReportOrder {
             boot_epoch: 0,
@@ -45,6 +55,14 @@ pub struct LoadOverlay {
     /// Of these, the instances that take new flows.
     accepting: Bitmap,
     learned: Vec<Learned>,
+    /// What the control core was not told yet.
+    untold: Bitmap,
+    /// Whether there is any.
+    any_untold: bool,
+    /// When each slot's load was told last, in microseconds.
+    told_us: Vec<u64>,
+    /// When what was untold was told last.
+    all_told_us: u64,
 }
 
 impl LoadOverlay {
@@ -55,6 +73,10 @@ impl LoadOverlay {
             active: Bitmap::new(slots),
             accepting: Bitmap::new(slots),
             learned: vec![NOTHING; slots],
+            untold: Bitmap::new(slots),
+            any_untold: false,
+            told_us: vec![0; slots],
+            all_told_us: 0,
         }
     }
 
@@ -102,14 +124,23 @@ impl LoadOverlay {
                 if !counts {
                     self.active.clear(slot);
                     self.accepting.clear(slot);
+                    self.untold.clear(slot);
                 }
             }
         }
     }
 
-    /// Remembers what was learned of `slot`.
+    /// Whether the control core is to hear of a load of `slot` at once, that is, did not just hear of one.
     #[inline]
-    pub fn enter(&mut self, slot: Slot, learned: Learned) {
+    #[must_use]
+    pub fn is_due(&self, slot: Slot, now_us: u64) -> bool {
+        let told_us = self.told_us.get(slot.index());
+        told_us.is_some_and(|told_us| now_us.saturating_sub(*told_us) >= TELL_US)
+    }
+
+    /// Remembers what was learned of `slot`: what is told now, or else before long ([`Self::take_untold`]).
+    #[inline]
+    pub fn enter(&mut self, slot: Slot, learned: Learned, now_us: u64) {
         let Some(place) = self.learned.get_mut(slot.index()) else {
             return;
         };
@@ -117,6 +148,45 @@ impl LoadOverlay {
         self.active.set(slot);
         let accepting = !learned.load.draining && !learned.load.refusing;
         self.accepting.assign(slot, accepting);
+        let untold = learned.position == UNTOLD;
+        self.untold.assign(slot, untold);
+        if untold {
+            self.any_untold = true;
+        } else {
+            self.told_us[slot.index()] = now_us;
+        }
+    }
+
+    /// Whether it is time to tell what is untold.
+    #[inline]
+    #[must_use]
+    pub const fn is_time_to_tell(&self, now_us: u64) -> bool {
+        self.any_untold && now_us.saturating_sub(self.all_told_us) >= TELL_US
+    }
+
+    /// Something untold, if there is anything. It will be told, and have this position.
+    #[inline]
+    pub fn take_untold(&mut self, position: u64, now_us: u64) -> Option<(Slot, &Learned)> {
+        let Some(slot) = self.untold.iter().next() else {
+            self.any_untold = false;
+            self.all_told_us = now_us;
+            return None;
+        };
+        self.untold.clear(slot);
+        *self.told_us.get_mut(slot.index())? = now_us;
+        let learned = self.learned.get_mut(slot.index())?;
+        learned.position = position;
+        Some((slot, learned))
+    }
+
+    /// The cache generation of `tenant` by its last report.
+    #[inline]
+    #[must_use]
+    pub fn cache_generation(&self, slot: Slot, tenant: Incarnation) -> Option<u32> {
+        let learned = self.learned.get(slot.index());
+        learned
+            .filter(|learned| learned.tenant == tenant)
+            .map(|learned| learned.cache_generation)
     }
 
     /// Which report of `tenant` was entered last.

@@ -3,6 +3,7 @@
 use afr_dataplane::aft::ReportOrder;
 use afr_dataplane::config::{Key, PolicyKind};
 use afr_dataplane::id::{Incarnation, Slot};
+use afr_dataplane::message::WorkerMsg;
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
 use afr_wire::{EventOp, InstanceId, KeyId, MacAlgorithm, Report};
 
@@ -369,6 +370,78 @@ fn the_newest_news_count_whoever_heard_them() {
     let frame = syn(1, service(CHAT)).asking(&request()).frame();
     let outcome = world.receive(0, EDGE, &[frame]);
     assert_eq!(outcome.forwarded().instance(), 2);
+}
+
+/// The sequence numbers of the loads that the control core would be told now, 0 for anything else.
+fn heard(world: &World) -> Vec<u32> {
+    let ring = &world.shared.rings[0];
+    std::iter::from_fn(|| ring.pop())
+        .map(|message| match message {
+            WorkerMsg::Load { load, .. } => load.order.seq,
+            _ => 0,
+        })
+        .collect()
+}
+
+#[test]
+fn of_the_loads_of_a_moment_the_last_is_told() {
+    let mut world = world();
+    let hears = |world: &mut World, seq, change: fn(&mut Report)| {
+        let mut report = report(1, seq);
+        change(&mut report);
+        is(&says(world, &report), MetadataNote::ReportApplied);
+        heard(world)
+    };
+    let plain: fn(&mut Report) = |_| ();
+    assert_eq!(hears(&mut world, 1, plain), [1]);
+    assert_eq!(hears(&mut world, 2, plain), []);
+    assert_eq!(hears(&mut world, 3, plain), []);
+    world.now.mono_us += 250;
+    world.maintain();
+    assert_eq!(heard(&world), [3]);
+    world.maintain();
+    assert_eq!(heard(&world), []);
+    // 250 µs later at the latest.
+    assert_eq!(hears(&mut world, 4, plain), []);
+    world.now.mono_us += 249;
+    world.maintain();
+    assert_eq!(heard(&world), []);
+    world.now.mono_us += 1;
+    world.maintain();
+    assert_eq!(heard(&world), [4]);
+    // What brings more than a load is told at once, and before what depends on it.
+    let events: fn(&mut Report) = |report| {
+        report.events = events(&[(EventOp::Stored, prefix(3, 1))]);
+    };
+    assert_eq!(hears(&mut world, 5, events), [5, 0]);
+    let refuses: fn(&mut Report) = |report| report.refusals.push(CHAT).unwrap();
+    assert_eq!(hears(&mut world, 6, refuses), [6]);
+    let cleared: fn(&mut Report) = |report| report.cache_generation += 1;
+    assert_eq!(hears(&mut world, 7, cleared), [7]);
+    assert_eq!(hears(&mut world, 8, cleared), []);
+    // Another instance is another matter, and a pause makes the next one the first.
+    is(
+        &says(&mut world, &report(2, 1)),
+        MetadataNote::ReportApplied,
+    );
+    assert_eq!(heard(&world), [1]);
+    world.now.mono_us += 250;
+    assert_eq!(hears(&mut world, 9, cleared), [9]);
+}
+
+#[test]
+fn of_who_is_gone_nothing_is_told() {
+    let mut world = world();
+    for seq in [1, 2] {
+        says(&mut world, &report(1, seq));
+        says(&mut world, &report(2, seq));
+    }
+    assert_eq!(heard(&world), [1, 1]);
+    world.core.remove(Slot(0));
+    world.publish();
+    world.now.mono_us += 250;
+    world.maintain();
+    assert_eq!(heard(&world), [2], "the second instance's alone");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use afr_dataplane::flow::FlowEntry;
 use afr_dataplane::id::{ClassIx, Now, PortIx, Slot, WorkerId};
 use afr_dataplane::message::Shared;
 use afr_dataplane::packet::PacketBuf;
-use afr_dataplane::path::{Burst, Egress};
+use afr_dataplane::path::{BURST, Burst, Egress};
 use afr_dataplane::verdict::{DispatchReason, DropReason, MetadataNote, PuntReason};
 use afr_dataplane::worker::{Peers, Worker};
 
@@ -172,6 +172,11 @@ impl World {
 
     /// Everything said so far is in the generation that every worker has.
     pub(crate) fn settle(&mut self) {
+        for worker in &mut self.workers {
+            for _ in 0..=worker.generation().slots() / BURST {
+                worker.tell_loads(self.now);
+            }
+        }
         self.core.drain(self.now);
         self.publish();
     }

@@ -103,7 +103,7 @@ impl Scenario {
             Self::Insert => "one pass over flows that are not known: Maglev and a new entry each",
             Self::ReplySame => "tunnelled replies with a report that was applied before",
             Self::ReplyFresh => {
-                "tunnelled replies, each with a report that is verified and applied (bench hook: one already seen counts as news)"
+                "tunnelled replies, each with a report that is verified and applied (bench hook: one already seen counts as news of a millisecond ago)"
             }
             Self::TransitStrip => "replies in transit: the report in them read and stripped",
         }

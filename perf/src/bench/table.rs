@@ -10,7 +10,7 @@ use super::sweep::Sweep;
 use crate::svg::escaped;
 
 const HOOKS: &str = "Measured on afrd-bench: afrd with bench hooks compiled in, which the ordinary afrd does not have. \
-    reply-fresh: a report already seen counts as news to the worker (a replayed one would be stale). swaps: the \
+    reply-fresh: a report already seen counts as news to the worker, of a millisecond ago (a replayed one would be stale). swaps: the \
     control core changes made-up signatures by itself.";
 const RECEIVED: &str = "The rate of the AFR is what it receives, for nothing leaves; that of testpmd is what it transmits.";
 const COLUMNS: [&str; 7] = [
