@@ -1,7 +1,7 @@
 //! What is addressed to the AFR itself, or concerns it: Neighbor Solicitations, Echo Requests, report datagrams, and
 //! ICMPv6 errors about packets it encapsulated or replies it forwarded.
 //!
-//! Exits: punted, with the answer in the same buffer; handed to the punt port; [`DropReason::PuntUnavailable`],
+//! Exits: punted, with the answer in the same buffer; handed to the punt port; [`DropReason::PuntUnavailable`], [`DropReason::GroupUnattended`],
 //! [`DropReason::IcmpUnmatched`], [`DropReason::OptionUnrecognized`], [`DropReason::MetadataOutside`] for report datagrams
 //! from outside.
 
@@ -196,6 +196,7 @@ impl Path<'_> {
     pub(crate) fn punt<B: PacketBuf>(&mut self, _buf: &B, item: &Item) -> Verdict {
         match self.config.router.punt_port {
             Some(port) if port != item.port => Verdict::Punt(PuntReason::Host, Some(port)),
+            _ if item.target == Target::Group => Verdict::Drop(DropReason::GroupUnattended, None),
             _ => Verdict::Drop(DropReason::PuntUnavailable, None),
         }
     }

@@ -80,6 +80,7 @@ reasons! {
         IcmpUnmatched => "icmp_unmatched", "An ICMPv6 error that quotes no flow of this AFR.";
         SteeringFull => "steering_full", "Of another worker's flow, and the ring to that worker had no room.";
         PuntUnavailable => "punt_unavailable", "For the AFR itself, not answered by it, and no punt port is configured.";
+        GroupUnattended => "group_unattended", "For a group, which the AFR does not attend to (routers looked for, listeners announced), and no punt port is configured.";
     }
 }
 

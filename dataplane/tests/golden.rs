@@ -130,6 +130,7 @@ fn drops() -> Vec<Case> {
             &data(1, service(CHAT), 7).tcp(|t| *t.payload = vec![1; 1_640]),
         ),
         dropped(DropReason::PuntUnavailable).then(EDGE, &syn(22, AFR)),
+        dropped(DropReason::GroupUnattended).then(EDGE, &datagram(5353, ip("ff02::fb"))),
     ];
     cases.extend(header_drops());
     cases.extend(metadata_drops());

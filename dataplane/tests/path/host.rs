@@ -100,12 +100,12 @@ fn solicitations_that_are_not_valid() {
     let for_service = solicitation(service(CHAT), asker, group_of(service(CHAT)));
     for packet in [code, option, routed, other, for_service] {
         let outcome = world.send(FABRIC, &packet);
-        outcome.dropped(DropReason::PuntUnavailable);
+        outcome.dropped(DropReason::GroupUnattended);
     }
     let mut frame = good.frame();
     *frame.last_mut().unwrap() ^= 1;
     let outcome = world.raw(FABRIC, &frame);
-    outcome.dropped(DropReason::PuntUnavailable);
+    outcome.dropped(DropReason::GroupUnattended);
     // Straight at a service it is not the service's.
     let direct = solicitation(service(CHAT), asker, service(CHAT));
     let outcome = world.send(FABRIC, &direct);
@@ -157,7 +157,7 @@ fn options_that_the_afr_does_not_know() {
     // Groups are others' too: what the AFR makes nothing of is not its affair.
     let group = solicitation(AFR, ip("fe80::1234"), group_of(AFR)).with(odd(0x9D));
     let outcome = world.send(FABRIC, &group);
-    outcome.dropped(DropReason::PuntUnavailable);
+    outcome.dropped(DropReason::GroupUnattended);
 }
 
 #[test]

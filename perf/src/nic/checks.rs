@@ -12,7 +12,7 @@ use super::traffic::Outcome;
 /// flows by their hash gives less once in many thousand runs.
 const LEAST_SHARE: f64 = 0.2;
 /// Why packets are dropped that nobody meant for the AFR: hosts that come up announce their groups and look for routers.
-const NOISE: [&str; 1] = ["destination_invalid"];
+const NOISE: [&str; 2] = ["destination_invalid", "group_unattended"];
 const RECEIVED: &str = "afr_port_receive_packets_total";
 
 /// A claim and whether it holds.

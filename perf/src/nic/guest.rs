@@ -159,7 +159,7 @@ fn arguments(model: Model, images: &Path, word: &Path) -> Vec<String> {
     let workers = model.queues();
     let lcores: Vec<_> = (1..=workers).map(|cpu| cpu.to_string()).collect();
     let kernel = format!(
-        "console=ttyS0 quiet panic=-1 intel_iommu=on iommu=pt hugepages={HUGE_PAGES} LCORES={}",
+        "console=ttyS0 quiet panic=-1 no_timer_check intel_iommu=on iommu=pt hugepages={HUGE_PAGES} LCORES={}",
         lcores.join(",")
     );
     let image = |name: &str| images.join(name).display().to_string();
