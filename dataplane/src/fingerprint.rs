@@ -1,54 +1,56 @@
 //! Keyed fingerprints of metadata: what "verified before" means for a flow.
 //!
-//! The bytes are hashed by NH (Black et al., *UMAC: Fast and Secure Message Authentication*, CRYPTO 1999, §4.2) in words of
+//! Where the processor can, the bytes are hashed in GF(2⁶⁴) ([`Carryless`]): of two texts one key in 2⁶⁴ makes their hashes equal, and one
+//! bit is given up. Elsewhere by NH (Black et al., *UMAC: Fast and Secure Message Authentication*, CRYPTO 1999, §4.2) in words of
 //! 64 bits: one multiplication for sixteen bytes, none waiting for another. For any two texts of one length, one key in 2⁶⁴
 //! at the most makes their sums of 128 bits equal. Of these the halves are then added bit by bit, and one bit is given up.
+
+use dpdk::carryless::{Carryless, MAX_BLOCKS};
 
 /// The bit of a flow's fingerprint that says what its bytes were worth.
 const USABLE: u64 = 1;
 /// Bytes that count: more than an option can have.
-const LONGEST: usize = 256;
+const LONGEST: usize = 16 * MAX_BLOCKS;
 
 /// Makes fingerprints, under a key of its own.
 #[derive(Clone)]
-pub struct Fingerprint {
-    key: [[u64; 2]; LONGEST / 16],
+pub struct Fingerprint(Means);
+
+#[derive(Clone)]
+enum Means {
+    Carryless(Carryless),
+    Words(Key),
 }
+
+/// By block, and one that words make no use of.
+type Key = [[u64; 2]; MAX_BLOCKS + 1];
 
 impl Fingerprint {
     /// Fingerprints under a key grown from `seed`, which is random per process.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        let key = Self::key(seed);
+        let bytes = key.map(|[low, high]| u128::from(low) | u128::from(high) << 64);
+        Self(match Carryless::new(bytes.map(u128::to_le_bytes)) {
+            Some(carryless) => Means::Carryless(carryless),
+            None => Means::Words(key),
+        })
+    }
+
+    fn key(seed: u64) -> Key {
         let mut state = seed;
-        let key = std::array::from_fn(|_| [splitmix64(&mut state), splitmix64(&mut state)]);
-        Self { key }
+        std::array::from_fn(|_| [splitmix64(&mut state), splitmix64(&mut state)])
     }
 
     /// The fingerprint of `bytes`, of which the first 256 count and the length: 63 bits, never 0.
     #[inline(always)]
     #[must_use]
     pub fn of(&self, bytes: &[u8]) -> u64 {
-        (self.hash(bytes) & !USABLE).max(USABLE << 1)
-    }
-
-    #[inline(always)]
-    fn hash(&self, bytes: &[u8]) -> u64 {
-        // Past the bit that is given up.
-        let mut sum = (bytes.len() as u128) << 1;
-        let bytes = &bytes[..bytes.len().min(LONGEST)];
-        let blocks = bytes.as_chunks::<16>().0;
-        for (key, block) in self.key.iter().zip(blocks) {
-            sum = sum.wrapping_add(product(*key, block));
-        }
-        if !bytes.len().is_multiple_of(16) {
-            let key = self.key[blocks.len() % 16];
-            sum = sum.wrapping_add(match bytes.last_chunk::<16>() {
-                // What is behind the last whole block, and some of what is before it once more.
-                Some(last) => product(key, last),
-                None => product(key, &padded(bytes)),
-            });
-        }
-        sum as u64 ^ (sum >> 64) as u64
+        let hash = match &self.0 {
+            Means::Carryless(means) => means.of(bytes),
+            Means::Words(key) => by_words(key, bytes),
+        };
+        (hash & !USABLE).max(USABLE << 1)
     }
 
     /// What a flow keeps of it: the fingerprint, and whether the bytes were worth acting on.
@@ -70,6 +72,26 @@ impl std::fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Fingerprint(secret)")
     }
+}
+
+#[inline(never)]
+fn by_words(key: &Key, bytes: &[u8]) -> u64 {
+    // Past the bit that is given up.
+    let mut sum = (bytes.len() as u128) << 1;
+    let bytes = &bytes[..bytes.len().min(LONGEST)];
+    let blocks = bytes.as_chunks::<16>().0;
+    for (key, block) in key.iter().zip(blocks) {
+        sum = sum.wrapping_add(product(*key, block));
+    }
+    if !bytes.len().is_multiple_of(16) {
+        let key = key[blocks.len() % MAX_BLOCKS];
+        sum = sum.wrapping_add(match bytes.last_chunk::<16>() {
+            // What is behind the last whole block, and some of what is before it once more.
+            Some(last) => product(key, last),
+            None => product(key, &padded(bytes)),
+        });
+    }
+    sum as u64 ^ (sum >> 64) as u64
 }
 
 /// What sixteen bytes add to the sum.
@@ -102,42 +124,52 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    /// By every means.
+    fn all(seed: u64) -> [Fingerprint; 2] {
+        [
+            Fingerprint::new(seed),
+            Fingerprint(Means::Words(Fingerprint::key(seed))),
+        ]
+    }
+
     fn text(len: usize) -> Vec<u8> {
         (0..len).map(|at| (at * 37 % 251) as u8).collect()
     }
 
     #[test]
     fn every_bit_of_every_length_counts() {
-        let fingerprint = Fingerprint::new(7);
-        let mut seen = HashSet::new();
-        let mut texts = 0;
-        for len in 0..=LONGEST {
-            let mut text = text(len);
-            texts += 1;
-            seen.insert(fingerprint.of(&text));
-            for bit in 0..len * 8 {
-                text[bit / 8] ^= 1 << (bit % 8);
+        for fingerprint in all(7) {
+            let mut seen = HashSet::new();
+            let mut texts = 0;
+            for len in 0..=LONGEST {
+                let mut text = text(len);
                 texts += 1;
                 seen.insert(fingerprint.of(&text));
-                text[bit / 8] ^= 1 << (bit % 8);
+                for bit in 0..len * 8 {
+                    text[bit / 8] ^= 1 << (bit % 8);
+                    texts += 1;
+                    seen.insert(fingerprint.of(&text));
+                    text[bit / 8] ^= 1 << (bit % 8);
+                }
             }
+            assert_eq!(seen.len(), texts);
         }
-        assert_eq!(seen.len(), texts);
     }
 
     #[test]
     fn zeros_behind_and_bytes_swapped_are_told() {
-        let fingerprint = Fingerprint::new(7);
-        let zeros: HashSet<u64> = (0..=LONGEST)
-            .map(|len| fingerprint.of(&vec![0; len]))
-            .collect();
-        assert_eq!(zeros.len(), LONGEST + 1);
-        let mut swapped = text(64);
-        swapped.swap(3, 19);
-        assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
-        swapped.copy_from_slice(&text(64));
-        swapped.rotate_left(16);
-        assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
+        for fingerprint in all(7) {
+            let zeros: HashSet<u64> = (0..=LONGEST)
+                .map(|len| fingerprint.of(&vec![0; len]))
+                .collect();
+            assert_eq!(zeros.len(), LONGEST + 1);
+            let mut swapped = text(64);
+            swapped.swap(3, 19);
+            assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
+            swapped.copy_from_slice(&text(64));
+            swapped.rotate_left(16);
+            assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
+        }
     }
 
     #[test]
@@ -157,7 +189,8 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_an_option_does_not_panic() {
-        let fingerprint = Fingerprint::new(7);
-        assert_ne!(fingerprint.of(&text(257)), fingerprint.of(&text(300)));
+        for fingerprint in all(7) {
+            assert_ne!(fingerprint.of(&text(257)), fingerprint.of(&text(300)));
+        }
     }
 }

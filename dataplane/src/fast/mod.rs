@@ -58,6 +58,20 @@ impl Path<'_> {
         quick: &mut [Quick; BURST],
         model: &mut Model,
     ) -> usize {
+        dpdk::vector::wide(
+            #[inline(always)]
+            || self.recognise_in(ingress, packets, quick, model),
+        )
+    }
+
+    #[inline(always)]
+    pub(crate) fn recognise_in<B: PacketBuf>(
+        &self,
+        ingress: PortIx,
+        packets: &Burst<B>,
+        quick: &mut [Quick; BURST],
+        model: &mut Model,
+    ) -> usize {
         let (plan, flows) = (self.plan, &self.own.flows);
         let port = plan.port(ingress);
         let mut bytes = 0;
@@ -88,6 +102,8 @@ impl Path<'_> {
         tally: &mut Tally,
     ) -> usize {
         match kind {
+            // A call for nothing: it is of no flow that is known.
+            Kind::Request if quick[at].flow.is_none() => at,
             Kind::Request => self.fast_run::<B, false>(packets, quick, at, outs, tally),
             Kind::Reply => self.fast_run::<B, true>(packets, quick, at, outs, tally),
             Kind::Whole => at,
@@ -96,6 +112,21 @@ impl Path<'_> {
 
     #[inline(never)]
     fn fast_run<B: PacketBuf, const REPLIES: bool>(
+        &mut self,
+        packets: &mut Burst<B>,
+        quick: &[Quick; BURST],
+        at: usize,
+        outs: &mut Outs,
+        tally: &mut Tally,
+    ) -> usize {
+        dpdk::vector::wide(
+            #[inline(always)]
+            || self.fast_run_in::<B, REPLIES>(packets, quick, at, outs, tally),
+        )
+    }
+
+    #[inline(always)]
+    fn fast_run_in<B: PacketBuf, const REPLIES: bool>(
         &mut self,
         packets: &mut Burst<B>,
         quick: &[Quick; BURST],

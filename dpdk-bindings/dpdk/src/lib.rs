@@ -32,7 +32,7 @@
 //!
 //! # Without DPDK
 //!
-//! With `default-features = false` the crate links nothing and offers [`prefetch`], [`tsc`], [`vector`] and [`HugeSlice`] alone, for packet
+//! With `default-features = false` the crate links nothing and offers [`prefetch`], [`tsc`], [`vector`], [`carryless`] and [`HugeSlice`] alone, for packet
 //! code that also runs in tests, fuzzers and replays.
 //!
 //! # Example
@@ -56,6 +56,7 @@
 //! # fn main() {}
 //! ```
 
+pub mod carryless;
 mod huge_slice;
 pub mod prefetch;
 pub mod tsc;

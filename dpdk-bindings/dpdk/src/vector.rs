@@ -1,25 +1,56 @@
-//! Loops over many instances at once, compiled twice: for every processor, and for those with AVX2.
+//! Code compiled twice: for every processor of its kind, and for those of the last ten years.
 //!
-//! The compiler vectorises a plain loop as far as the instructions it may use reach, and a program that is to run on every
-//! x86_64 may use SSE2 only. [`wide`] runs the very same code compiled for AVX2 where the processor has it; the source is
-//! one, so the scalar twin is the code itself.
+//! The compiler uses only the instructions that every x86_64 has, which is what a program that is to run on all of them may use: a
+//! plain loop is vectorised with SSE2 only. [`wide`] runs the very same code compiled for x86-64-v3 (AVX2, BMI, MOVBE) and
+//! PCLMULQDQ where the processor has them; the source is one, so the scalar twin is the code itself.
 
-/// Runs `work`, with AVX2 where there is AVX2. Meant for closures that are `#[inline(always)]` inside and hold the whole
-/// loop: what is not inlined into them is compiled for every processor.
+#[cfg(target_arch = "x86_64")]
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Runs `work`, with the instructions of x86-64-v3 where there are. Meant for closures that are `#[inline(always)]` inside and
+/// hold the whole loop: what is not inlined into them is compiled for every processor.
 #[inline(always)]
 pub fn wide<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has been asked for AVX2 in the line above, which is all that `avx2` needs.
-        return unsafe { avx2(work) };
+    if is_wide() {
+        // SAFETY: the processor has been asked for every feature that `v3` needs.
+        return unsafe { v3(work) };
     }
     work()
 }
 
+/// Whether the processor has every feature that [`v3`] enables.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[inline(always)]
+fn is_wide() -> bool {
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+    static KNOWN: AtomicU8 = AtomicU8::new(0);
+    /// Once: the standard library's own answer is asked for feature by feature.
+    #[cold]
+    fn ask() -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        let all = has!("avx2")
+            && has!("bmi1")
+            && has!("bmi2")
+            && has!("lzcnt")
+            && has!("movbe")
+            && has!("pclmulqdq")
+            && has!("popcnt");
+        KNOWN.store(if all { YES } else { NO }, Ordering::Relaxed);
+        all
+    }
+    match KNOWN.load(Ordering::Relaxed) {
+        YES => true,
+        NO => false,
+        _ => ask(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,movbe,pclmulqdq,popcnt")]
 #[inline]
-fn avx2<R>(work: impl FnOnce() -> R) -> R {
+fn v3<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
