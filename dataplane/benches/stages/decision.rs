@@ -216,7 +216,13 @@ impl Decision {
         let (aft, shared) = (self.reader.get(), &self.site.shared);
         let takes = shared.live.accepts_new(slot, aft.incarnation(slot))
             && aft.has_labels(slot, black_box(&self.labels));
-        shared.inflight.commit_direct(slot, PROMPT_TOKENS);
+        let change = shared.inflight.commit_direct(slot, PROMPT_TOKENS);
+        let view = View {
+            aft,
+            loads: &self.loads,
+            inflight: &shared.inflight,
+        };
+        self.scratch.standing.charged(&view, change);
         takes.then_some(slot)
     }
 }

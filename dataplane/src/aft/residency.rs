@@ -22,6 +22,7 @@ use dpdk::HugeSlice;
 use crate::aft::SigKey;
 use crate::id::Slot;
 
+pub use bucket::Hashed;
 pub use holders::Holders;
 pub use overlay::{OVERLAY_HITS, Overlay, OverlayHits, Said};
 
@@ -134,10 +135,37 @@ impl Residency {
         self.ttl = ttl;
     }
 
+    /// The key as this table and every [`Overlay`] look for it.
+    #[inline]
+    #[must_use]
+    pub fn hashed(&self, key: SigKey) -> Hashed {
+        self.hash.hashed(key)
+    }
+
     /// Brings the bucket of `key` nearer.
     #[inline]
-    pub fn prefetch(&self, key: SigKey) {
-        self.buckets[self.bucket_of(key)].prefetch();
+    pub fn prefetch(&self, key: Hashed) {
+        self.buckets[self.place(key.hash)].prefetch();
+    }
+
+    /// Adds who holds `key` at `now_s` to `set`, a bit a slot, as far as that reaches.
+    #[inline]
+    pub fn add_holders(&self, key: Hashed, now_s: u32, set: &mut [u64]) {
+        let Some(entry) = self.buckets[self.place(key.hash)].find(key.key) else {
+            return;
+        };
+        let clock = Clock::new(now_s, self.ttl);
+        if entry.record != NO_RECORD {
+            self.pool.record(entry.record).add_to(set, clock);
+            return;
+        }
+        for holder in &entry.holders {
+            if let Some(word) = set.get_mut(usize::from(holder.slot) / 64)
+                && holder.counts(clock, &self.generations)
+            {
+                *word |= 1 << (holder.slot % 64);
+            }
+        }
     }
 
     /// Who holds `key` at `now_s`.
@@ -145,7 +173,8 @@ impl Residency {
     #[must_use]
     pub fn holders(&self, key: SigKey, now_s: u32) -> Holders<'_> {
         let clock = Clock::new(now_s, self.ttl);
-        let Some(entry) = self.buckets[self.bucket_of(key)].find(key) else {
+        let key = self.hashed(key);
+        let Some(entry) = self.buckets[self.place(key.hash)].find(key.key) else {
             return Holders::none();
         };
         if entry.record != NO_RECORD {
@@ -170,7 +199,8 @@ impl Residency {
         };
         let clock = Clock::new(now_s, self.ttl);
         let holder = Holder::new(slot, clock.now, generation, provisional);
-        let bucket = self.bucket_of(key);
+        let Hashed { key, hash } = self.hashed(key);
+        let bucket = self.place(hash);
         if let Some(way) = self.buckets[bucket].way_of(key) {
             self.add(bucket, way, holder, clock);
             return;
@@ -184,7 +214,8 @@ impl Residency {
 
     /// `slot` no longer holds `key`.
     pub fn evict(&mut self, key: SigKey, slot: Slot) {
-        let bucket = self.bucket_of(key);
+        let Hashed { key, hash } = self.hashed(key);
+        let bucket = self.place(hash);
         let Some(way) = self.buckets[bucket].way_of(key) else {
             return;
         };
@@ -278,8 +309,8 @@ impl Residency {
     }
 
     #[inline]
-    fn bucket_of(&self, key: SigKey) -> usize {
-        self.hash.of(key) as usize & (self.buckets.len() - 1)
+    fn place(&self, hash: u64) -> usize {
+        hash as usize & (self.buckets.len() - 1)
     }
 
     /// A free way of the bucket: a vacant one, else the one whose newest holder is the oldest.

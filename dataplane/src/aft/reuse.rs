@@ -66,6 +66,7 @@ impl Reuse {
     ) {
         for prefix in prefixes {
             let key = SigKey::new(catalogue, domain, *prefix);
+            let key = known.residency.hashed(key);
             known.residency.prefetch(key);
             known.overlay.prefetch(key);
         }
@@ -120,16 +121,9 @@ impl Reuse {
         for word in &mut *set {
             *word = 0;
         }
-        known
-            .residency
-            .holders(key, known.now_s)
-            .for_each_word(|at, bits| {
-                if let Some(word) = set.get_mut(at) {
-                    *word |= bits;
-                }
-            });
-        let own = known.overlay.lookup(key, known.consumed);
-        for (slot, said) in own.as_slice() {
+        let hashed = known.residency.hashed(key);
+        known.residency.add_holders(hashed, known.now_s, set);
+        for (slot, said) in known.overlay.hits(hashed, known.consumed) {
             if let Some(word) = set.get_mut(slot.index() / 64) {
                 let bit = 1 << (slot.0 % 64);
                 match said {

@@ -37,6 +37,7 @@ impl Path<'_> {
             };
             let catalogue = CatalogueVersion(be16(fixed, 6));
             let key = SigKey::new(catalogue, DomainId(be16(fixed, 32)), prefix);
+            let key = self.aft.residency.hashed(key);
             self.aft.residency.prefetch(key);
             self.own.residency.prefetch(key);
         }

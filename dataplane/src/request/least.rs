@@ -3,11 +3,11 @@
 //! Slots are taken 64 at a time, without a branch between them, so that the compiler makes vector instructions of the loops.
 //! What an estimate takes is kept between decisions ([`super::standing`]); what is new is one multiplication a candidate.
 
-use dpdk::vector::{self, at_most, lanes};
+use dpdk::vector::{self, at_most};
 
 use super::policy::{Task, mix};
-use super::score::{Estimates, Scratch, View, Weight, prefill_us, reused_tokens, slots};
-use super::standing::{Known, MAX_COST_US};
+use super::score::{Scratch, View, Weight, prefill_us, reused_tokens, slots};
+use super::standing::{Known, Least, MAX_COST_US};
 use crate::aft::RATE_SHIFT;
 use crate::aft::reuse::{MAX_LEVELS, Reuse};
 use crate::id::Slot;
@@ -15,8 +15,8 @@ use crate::id::Slot;
 /// The estimate of who is no candidate: more than any candidate's.
 const NOBODY: u32 = i32::MAX as u32;
 
-/// Up to so many slots of a word it is quicker to look at each.
-const SPARSE: u32 = 4;
+/// Up to so many slots of 64 it is quicker to look at each.
+const FEW: u32 = 8;
 
 /// The candidate that costs least, or one that costs at most `margin_us` more. The cost is the estimated time to first token,
 /// in which new tokens count more where everybody has work waiting; see [`Weight`].
@@ -27,19 +27,15 @@ pub(super) fn least(
     thrift_per_s: u32,
     scratch: &mut Scratch,
 ) -> Option<Slot> {
-    scratch.standing.refresh(view, scratch.candidates.len());
+    let least_us = scratch.standing.refresh(view, &scratch.candidates)?;
     vector::wide(
         #[inline(always)]
         || {
             let weight = match thrift_per_s {
                 0 => Weight::ONE,
-                _ => Weight::new(thrift_per_s, least_standing_us(scratch)),
+                _ => Weight::new(thrift_per_s, least_us),
             };
-            let least_us = score(task.prompt_tokens, weight, scratch);
-            if least_us == NOBODY {
-                return None;
-            }
-            let limit_us = least_us.saturating_add(margin_us).min(NOBODY - 1);
+            let limit_us = score(task.prompt_tokens, weight, least_us, margin_us, scratch);
             one_within(scratch, limit_us, task.flow_hash)
         },
     )
@@ -51,164 +47,150 @@ pub(crate) fn weight(view: &View<'_>, thrift_per_s: u32, candidates: &[u64]) -> 
     Weight::new(thrift_per_s, standing_us.min().unwrap_or(0))
 }
 
-/// The least that a candidate costs before anything new is asked of it; 0 where there is none.
+/// What those candidates cost that may be chosen; returns the most that a near-tie costs. `standing_us` is the least that any
+/// costs before anything new is asked of it.
+///
+/// Who certainly costs more than a near-tie is not looked at; see [`Prompt::affordable`].
 #[inline(always)]
-fn least_standing_us(scratch: &Scratch) -> u32 {
-    let mut least_us = [NOBODY; 8];
-    for (at, candidates) in scratch.candidates.iter().enumerate() {
-        let Some(known) = scratch.standing.known(at).filter(|_| *candidates != 0) else {
-            continue;
-        };
-        let eights = known.us.as_chunks::<8>().0.iter();
-        if *candidates == u64::MAX {
-            for us in eights {
-                for (least_us, us) in least_us.iter_mut().zip(us) {
-                    *least_us = (*least_us).min(*us);
-                }
-            }
-            continue;
-        }
-        for (us, candidates) in eights.zip(candidates.to_le_bytes()) {
-            let each = least_us.iter_mut().zip(us).zip(lanes(candidates));
-            for ((least_us, us), lane) in each {
-                *least_us = (*least_us).min(*us & lane | NOBODY & !lane);
-            }
-        }
-    }
-    match least_us.iter().fold(NOBODY, |least, us| least.min(*us)) {
-        NOBODY => 0,
-        least_us => least_us,
-    }
-}
-
-/// What every candidate costs; returns the least of all, [`NOBODY`] where there is none.
-#[inline(always)]
-fn score(prompt_tokens: u32, weight: Weight, scratch: &mut Scratch) -> u32 {
+fn score(
+    prompt_tokens: u32,
+    weight: Weight,
+    standing_us: u32,
+    margin_us: u32,
+    scratch: &mut Scratch,
+) -> u32 {
     let prompt = Prompt::new(prompt_tokens, weight, &scratch.reuse);
-    let standing = &scratch.standing;
-    let longest = (u64::from(prompt.tokens) * u64::from(standing.greatest_rate_q())) >> RATE_SHIFT;
-    let is_short = longest <= u64::from(MAX_COST_US);
-    let mut least_us = NOBODY;
-    let words = scratch.candidates.iter().zip(&mut scratch.ttft);
-    for (at, (candidates, ttft)) in words.enumerate() {
+    let greatest_rate_q = scratch.standing.greatest_rate_q();
+    let longest = u64::from(prompt.new_tokens[0]) * u64::from(greatest_rate_q);
+    let is_short = longest >> RATE_SHIFT <= u64::from(MAX_COST_US);
+    let limit = |us: u32| us.saturating_add(margin_us).min(NOBODY - 1);
+    // One candidate costs no more than this, for certain.
+    let mut limit_us = limit(standing_us + prefill_us(prompt.new_tokens[0], greatest_rate_q));
+    let new_to_all = [prompt.new_tokens[0]; 64];
+    let known = scratch.standing.known();
+    let words = scratch.candidates.iter().zip(&mut scratch.ttft).zip(known);
+    for (at, ((candidates, ttft), known)) in words.enumerate() {
+        let (who, level) = prompt.affordable(at, *candidates, known.least, limit_us);
         ttft.least_us = NOBODY;
-        let Some(known) = standing.known(at).filter(|_| *candidates != 0) else {
+        if who == 0 {
             continue;
-        };
-        if prompt.is_new_to_all(at) {
-            estimate(ttft, &known, |_| prompt.tokens, is_short);
+        }
+        if who.count_ones() <= FEW {
+            ttft.us = [NOBODY; 64];
+            for bit in bits(who) {
+                let tokens = prompt.new_to(at, bit, level);
+                let us = known.us[bit] + prefill_us(tokens, known.rates_q[bit]);
+                ttft.us[bit] = us;
+                ttft.least_us = ttft.least_us.min(us);
+            }
         } else {
-            let new_tokens = prompt.new_tokens(at);
-            estimate(ttft, &known, |slot| new_tokens[slot], is_short);
+            let new_to_each;
+            let new_tokens = if scratch.reuse.holders(0, at) == 0 {
+                &new_to_all
+            } else {
+                new_to_each = prompt.new_to_each(at, level);
+                &new_to_each
+            };
+            estimate(&mut ttft.us, &known, new_tokens, is_short);
+            if who != u64::MAX {
+                vector::replace(&mut ttft.us, !who, NOBODY);
+            }
+            ttft.least_us = vector::least(&ttft.us, u64::MAX, NOBODY);
         }
-        if *candidates != u64::MAX {
-            exclude(&mut ttft.us, !*candidates);
-        }
-        ttft.least_us = ttft.us.iter().fold(NOBODY, |least, us| least.min(*us));
-        least_us = least_us.min(ttft.least_us);
+        limit_us = limit_us.min(limit(ttft.least_us));
     }
-    least_us
+    limit_us
 }
 
-/// How many tokens are new to those who hold some of a prompt, weighed.
+/// The places of the bits that are set.
+#[inline(always)]
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize % 64)?;
+        word &= word - 1;
+        Some(bit)
+    })
+}
+
+/// How many tokens of a prompt are new, weighed.
 struct Prompt<'a> {
-    /// To who holds nothing.
-    tokens: u32,
     reuse: &'a Reuse,
-    /// By level of `reuse`.
-    new_tokens: [u32; MAX_LEVELS],
+    /// To who holds nothing, then by level of `reuse`.
+    new_tokens: [u32; MAX_LEVELS + 1],
 }
 
 impl<'a> Prompt<'a> {
     #[inline(always)]
     fn new(tokens: u32, weight: Weight, reuse: &'a Reuse) -> Self {
-        let mut new_tokens = [0; MAX_LEVELS];
-        for (new_tokens, depth) in new_tokens.iter_mut().zip(reuse.depths()) {
+        let mut new_tokens = [0; MAX_LEVELS + 1];
+        new_tokens[0] = weight.of(tokens);
+        for (new_tokens, depth) in new_tokens[1..].iter_mut().zip(reuse.depths()) {
             *new_tokens = weight.of(tokens - reused_tokens(tokens, *depth));
         }
-        Self {
-            tokens: weight.of(tokens),
-            reuse,
-            new_tokens,
+        Self { reuse, new_tokens }
+    }
+
+    /// Which of the candidates from 64·`word` on may cost as little as `limit_us`, and the level that all of these hold.
+    #[inline(always)]
+    fn affordable(
+        &self,
+        word: usize,
+        candidates: u64,
+        least: &Least,
+        limit_us: u32,
+    ) -> (u64, usize) {
+        let mut who = candidates;
+        for (level, new_tokens) in self.new_tokens.iter().enumerate() {
+            // None of those who hold no more costs less.
+            if who == 0 || least.us + prefill_us(*new_tokens, least.rate_q) <= limit_us {
+                return (who, level);
+            }
+            who &= self.reuse.holders(level, word);
         }
+        (0, 0)
     }
 
-    /// Whether nobody of the 64 slots from 64·`word` on holds any of it.
+    /// To the slot 64·`word` + `bit`, which holds `level` at the least.
     #[inline(always)]
-    fn is_new_to_all(&self, word: usize) -> bool {
-        self.reuse.holders(0, word) == 0
+    fn new_to(&self, word: usize, bit: usize, mut level: usize) -> u32 {
+        while self.reuse.holders(level, word) >> bit & 1 != 0 {
+            level += 1;
+        }
+        self.new_tokens[level]
     }
 
-    /// Of each of the 64 slots from 64·`word` on, how many tokens are new to it.
+    /// To each of the 64 slots from 64·`word` on, as if all of them held `level`.
     #[inline(always)]
-    fn new_tokens(&self, word: usize) -> [u32; 64] {
-        let mut new_tokens = [self.tokens; 64];
-        for (level, tokens) in self.new_tokens.iter().enumerate() {
-            match self.reuse.holders(level, word) {
-                0 => break,
-                u64::MAX => new_tokens = [*tokens; 64],
-                holders => replace(&mut new_tokens, holders, *tokens),
+    fn new_to_each(&self, word: usize, mut level: usize) -> [u32; 64] {
+        let mut each = [self.new_tokens[level]; 64];
+        loop {
+            let holders = self.reuse.holders(level, word);
+            if holders == 0 {
+                return each;
+            }
+            level += 1;
+            let new_tokens = self.new_tokens[level];
+            if holders.count_ones() > FEW {
+                vector::replace(&mut each, holders, new_tokens);
+            } else {
+                for bit in bits(holders) {
+                    each[bit] = new_tokens;
+                }
             }
         }
-        new_tokens
     }
 }
 
-/// Sets the figures of the slots in `which` to `value`.
+/// The costs of 64 slots, to which so many tokens are new; `is_short`: which takes none of them more than [`MAX_COST_US`].
 #[inline(always)]
-fn replace(figures: &mut [u32; 64], mut which: u64, value: u32) {
-    for _ in 0..SPARSE {
-        figures[which.trailing_zeros() as usize % 64] = value;
-        which &= which - 1;
-        if which == 0 {
-            return;
-        }
-    }
-    for (figures, which) in figures
-        .as_chunks_mut::<8>()
-        .0
-        .iter_mut()
-        .zip(which.to_le_bytes())
-    {
-        for (figure, lane) in figures.iter_mut().zip(lanes(which)) {
-            *figure ^= (*figure ^ value) & lane;
-        }
-    }
-}
-
-/// Makes the estimates of the slots in `others` nobody's.
-#[inline(always)]
-fn exclude(us: &mut [u32; 64], others: u64) {
-    for (us, others) in us
-        .as_chunks_mut::<8>()
-        .0
-        .iter_mut()
-        .zip(others.to_le_bytes())
-    {
-        for (us, lane) in us.iter_mut().zip(lanes(others)) {
-            *us = *us & !lane | NOBODY & lane;
-        }
-    }
-}
-
-/// The estimates of 64 slots, to which so many tokens are new; `is_short`: which takes none of them more than
-/// [`MAX_COST_US`].
-#[inline(always)]
-fn estimate(
-    ttft: &mut Estimates,
-    known: &Known<'_>,
-    new_tokens: impl Fn(usize) -> u32,
-    is_short: bool,
-) {
-    let each = ttft.us.iter_mut().zip(known.us).zip(known.rates_q);
+fn estimate(us: &mut [u32; 64], known: &Known<'_>, new_tokens: &[u32; 64], is_short: bool) {
     if is_short {
-        for (at, ((us, standing), rate)) in each.enumerate() {
-            *us = standing + ((u64::from(new_tokens(at)) * u64::from(*rate)) >> RATE_SHIFT) as u32;
-        }
-    } else {
-        for (at, ((us, standing), rate)) in each.enumerate() {
-            *us = standing + prefill_us(new_tokens(at), *rate);
-        }
+        const { assert!(RATE_SHIFT == 16, "what products are shifted by") };
+        return vector::add_products(us, known.us, known.rates_q, new_tokens);
+    }
+    let figures = known.us.iter().zip(known.rates_q).zip(new_tokens);
+    for (us, ((standing, rate_q), new_tokens)) in us.iter_mut().zip(figures) {
+        *us = standing + prefill_us(*new_tokens, *rate_q);
     }
 }
 

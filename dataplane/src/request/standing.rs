@@ -11,6 +11,8 @@
 //!
 //! [`Inflight::changes`]: crate::aft::inflight::Inflight::changes
 
+use dpdk::vector;
+
 use super::score::View;
 use crate::aft::inflight::{Change, GROUP};
 use crate::id::Slot;
@@ -28,11 +30,34 @@ pub struct Standing {
     greatest_rate_q: u32,
     /// By group: the change it was made after, or [`STALE`].
     seen: Vec<[u64; GROUPS]>,
+    /// By 64 slots.
+    words: Vec<Summary>,
+}
+
+/// What is known of 64 slots together.
+#[derive(Debug, Clone, Copy)]
+struct Summary {
+    /// The sum of what was seen of its groups, none of which ever counts down; [`STALE`] if one of them is.
+    seen: u64,
+    least: Least,
+}
+
+/// The least figures of some of 64 slots: of the candidates met last.
+#[derive(Debug, Clone, Copy)]
+pub struct Least {
+    /// Which, a bit each.
+    of: u64,
+    /// The least standing cost in microseconds; more than any cost where it is to be found again.
+    pub us: u32,
+    /// The least rate.
+    pub rate_q: u32,
 }
 
 /// The figures of 64 slots.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
+    /// The least of the candidates among them.
+    pub least: &'a Least,
     /// Standing costs in microseconds.
     pub us: &'a [u32; 64],
     /// Rates.
@@ -42,6 +67,8 @@ pub struct Known<'a> {
 /// Groups of 64 slots.
 const GROUPS: usize = 64 / GROUP;
 const STALE: u64 = u64::MAX;
+/// More than any cost.
+const UNKNOWN: u32 = u32::MAX;
 
 impl Standing {
     /// For so many slots, all of them to be looked at.
@@ -53,12 +80,14 @@ impl Standing {
             rates_q: vec![[0; 64]; words],
             greatest_rate_q: 0,
             seen: vec![[STALE; GROUPS]; words],
+            words: vec![Summary::STALE; words],
         }
     }
 
     /// There is a new generation.
     pub fn forget(&mut self) {
         self.seen.fill([STALE; GROUPS]);
+        self.words.fill(Summary::STALE);
         self.greatest_rate_q = 0;
     }
 
@@ -66,6 +95,7 @@ impl Standing {
     pub fn forget_slot(&mut self, slot: Slot) {
         if let Some(seen) = self.seen.get_mut(slot.index() / 64) {
             seen[slot.index() % 64 / GROUP] = STALE;
+            self.words[slot.index() / 64].seen = STALE;
         }
     }
 
@@ -78,31 +108,44 @@ impl Standing {
             let seen = &mut seen[bit / GROUP];
             if *seen == change.before {
                 *seen += 1;
+                let was = us[bit];
                 us[bit] = view.standing_us(change.slot);
+                self.words[word].charged(bit, was, us[bit]);
             }
         }
     }
 
-    /// Brings the figures of the first `words` times 64 slots up to date. Apart from what reads them: the compiler keeps the
-    /// loop over atomics small, and that over figures free of calls.
+    /// Brings the figures of the 64 slots that each word of `candidates` is about up to date, and returns the least that one of
+    /// these candidates costs; `None` where there is none. Apart from what reads the figures: the compiler keeps the loop over
+    /// atomics small, and that over figures free of calls.
     #[inline(never)]
-    pub fn refresh(&mut self, view: &View<'_>, words: usize) {
-        for word in 0..words.min(self.seen.len()) {
-            let seen = &self.seen[word];
-            let mut counts = view.inflight.changes_of(word).zip(seen);
-            if counts.any(|(now, seen)| now != *seen) {
+    pub fn refresh(&mut self, view: &View<'_>, candidates: &[u64]) -> Option<u32> {
+        let mut least_us = UNKNOWN;
+        for (word, candidates) in candidates.iter().enumerate().take(self.words.len()) {
+            if *candidates == 0 {
+                continue;
+            }
+            let seen: u64 = view.inflight.changes_of(word).sum();
+            if self.words[word].seen != seen {
                 self.renew(view, word);
             }
+            let least = &self.words[word].least;
+            if least.of != *candidates || least.us == UNKNOWN {
+                self.find_least(word, *candidates);
+            }
+            least_us = least_us.min(self.words[word].least.us);
         }
+        (least_us != UNKNOWN).then_some(least_us)
     }
 
-    /// The figures of the 64 slots from 64·`word` on, as of [`Self::refresh`]. `None`: there are no such slots.
+    /// The figures of all slots, 64 at a time, as of [`Self::refresh`].
     #[inline(always)]
-    #[must_use]
-    pub fn known(&self, word: usize) -> Option<Known<'_>> {
-        Some(Known {
-            us: self.us.get(word)?,
-            rates_q: self.rates_q.get(word)?,
+    pub fn known(&self) -> impl Iterator<Item = Known<'_>> {
+        let figures = self.us.iter().zip(&self.rates_q).zip(&self.words);
+        figures.map(|((us, rates_q), summary)| Known {
+            us,
+            rates_q,
+            least: &summary.least,
         })
     }
 
@@ -113,10 +156,22 @@ impl Standing {
         self.greatest_rate_q
     }
 
+    #[inline(never)]
+    fn find_least(&mut self, word: usize, candidates: u64) {
+        let least = &mut self.words[word].least;
+        if least.of != candidates {
+            least.of = candidates;
+            least.rate_q = vector::least(&self.rates_q[word], candidates, u32::MAX);
+        }
+        least.us = vector::least(&self.us[word], candidates, MAX_COST_US);
+    }
+
     #[cold]
     #[inline(never)]
     fn renew(&mut self, view: &View<'_>, word: usize) {
+        let mut sum = 0;
         for (group, now) in view.inflight.changes_of(word).enumerate() {
+            sum += now;
             if self.seen[word][group] == now {
                 continue;
             }
@@ -128,6 +183,35 @@ impl Standing {
                 self.rates_q[word][bit] = rate_q;
                 self.greatest_rate_q = self.greatest_rate_q.max(rate_q);
             }
+        }
+        self.words[word] = Summary {
+            seen: sum,
+            ..Summary::STALE
+        };
+    }
+}
+
+impl Summary {
+    const STALE: Self = Self {
+        seen: STALE,
+        least: Least {
+            of: 0,
+            us: UNKNOWN,
+            rate_q: 0,
+        },
+    };
+
+    /// One change was made and is known, in the cost of one slot.
+    #[inline]
+    fn charged(&mut self, bit: usize, was: u32, now: u32) {
+        if self.seen != STALE {
+            self.seen += 1;
+        }
+        let least = &mut self.least;
+        if now < least.us && least.of >> bit & 1 != 0 {
+            least.us = now;
+        } else if was == least.us {
+            least.us = UNKNOWN;
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The compiler uses only the instructions that every x86_64 has, which is what a program that is to run on all of them may use: a
 //! plain loop is vectorised with SSE2 only. [`wide`] runs the very same code compiled for x86-64-v3 (AVX2, BMI, MOVBE) and
-//! PCLMULQDQ where the processor has them; the source is one, so the scalar twin is the code itself.
+//! PCLMULQDQ where the processor has them; the source is one, so the scalar twin is the code itself. What the
+//! compiler does badly is written out in AVX2, each with a plain loop as its twin, and a test holds one against the other.
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,7 +20,7 @@ pub fn wide<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Whether the processor has every feature that [`v3`] enables.
+/// Whether the processor has every feature that `v3` enables.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn is_wide() -> bool {
@@ -61,10 +62,192 @@ pub fn lanes(byte: u8) -> [u32; 8] {
     std::array::from_fn(|lane| 0_u32.wrapping_sub(u32::from(byte) >> lane & 1))
 }
 
+/// Sets the figures in `which`, a bit each, to `value`.
+#[inline(always)]
+pub fn replace(figures: &mut [u32; 64], which: u64, value: u32) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
+        return unsafe { avx2::replace(figures, which, value) };
+    }
+    each_replaced(figures, which, value);
+}
+
+/// Makes of each figure of `base` its sum with `factors`·`by` ≫ 16. Each product is to be below 2⁴⁸, and each sum below 2³².
+#[inline(always)]
+pub fn add_products(sums: &mut [u32; 64], base: &[u32; 64], factors: &[u32; 64], by: &[u32; 64]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
+        return unsafe { avx2::add_products(sums, base, factors, by) };
+    }
+    each_sum(sums, base, factors, by);
+}
+
+/// The smallest of the figures, all of which are at most `limit`, in `which`, a bit each; `limit` where there is none.
+#[inline(always)]
+#[must_use]
+pub fn least(figures: &[u32; 64], which: u64, limit: u32) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
+        return unsafe { avx2::least(figures, which, limit) };
+    }
+    each_least(figures, which, limit)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{
+        __m256i, _mm_cvtsi128_si32, _mm_min_epu32, _mm_shuffle_epi32, _mm256_add_epi32,
+        _mm256_and_si256, _mm256_blend_epi32, _mm256_blendv_epi8, _mm256_castsi256_ps,
+        _mm256_castsi256_si128, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_extracti128_si256,
+        _mm256_loadu_si256, _mm256_min_epu32, _mm256_movemask_ps, _mm256_mul_epu32,
+        _mm256_set1_epi32, _mm256_setr_epi32, _mm256_slli_epi64, _mm256_srli_epi64,
+        _mm256_storeu_si256,
+    };
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load(eight: &[u32; 8]) -> __m256i {
+        // SAFETY: the load is of the whole array, 32 bytes, and needs no alignment.
+        unsafe { _mm256_loadu_si256(eight.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn store(eight: &mut [u32; 8], lanes: __m256i) {
+        // SAFETY: the store is of the whole array, 32 bytes, and needs no alignment.
+        unsafe { _mm256_storeu_si256(eight.as_mut_ptr().cast(), lanes) }
+    }
+
+    /// All ones in the lanes whose bit is set.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn lanes(byte: u8) -> __m256i {
+        let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        let all = _mm256_set1_epi32(i32::from(byte));
+        _mm256_cmpeq_epi32(_mm256_and_si256(all, bits), bits)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn replace(figures: &mut [u32; 64], which: u64, value: u32) {
+        let value = _mm256_set1_epi32(value as i32);
+        let eights = figures.as_chunks_mut::<8>().0.iter_mut();
+        for (eight, which) in eights.zip(which.to_le_bytes()) {
+            let now = load(eight);
+            store(eight, _mm256_blendv_epi8(now, value, lanes(which)));
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn add_products(
+        sums: &mut [u32; 64],
+        base: &[u32; 64],
+        factors: &[u32; 64],
+        by: &[u32; 64],
+    ) {
+        let sums = sums.as_chunks_mut::<8>().0.iter_mut();
+        let base = base.as_chunks::<8>().0;
+        let factors = factors.as_chunks::<8>().0.iter().zip(by.as_chunks::<8>().0);
+        for ((sum, base), (factors, by)) in sums.zip(base).zip(factors) {
+            let (factors, by) = (load(factors), load(by));
+            // Of the even lanes, the odd lanes: a product takes two.
+            let even = _mm256_mul_epu32(factors, by);
+            let odd = _mm256_mul_epu32(
+                _mm256_srli_epi64::<32>(factors),
+                _mm256_srli_epi64::<32>(by),
+            );
+            let shifted = _mm256_blend_epi32::<0xAA>(
+                _mm256_srli_epi64::<16>(even),
+                _mm256_slli_epi64::<16>(odd),
+            );
+            store(sum, _mm256_add_epi32(load(base), shifted));
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn at_most(figures: &[u32; 64], limit: u32) -> u64 {
+        let limit = _mm256_set1_epi32(limit as i32);
+        let eights = figures.as_chunks::<8>().0.iter().enumerate();
+        let over = eights.fold(0, |over, (at, eight)| {
+            let lanes = _mm256_cmpgt_epi32(load(eight), limit);
+            let bits = _mm256_movemask_ps(_mm256_castsi256_ps(lanes)) as u8;
+            over | u64::from(bits) << (8 * at)
+        });
+        !over
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    pub(super) fn least(figures: &[u32; 64], which: u64, limit: u32) -> u32 {
+        let limit = _mm256_set1_epi32(limit as i32);
+        let mut least = limit;
+        let eights = figures.as_chunks::<8>().0.iter();
+        if which == u64::MAX {
+            for eight in eights {
+                least = _mm256_min_epu32(least, load(eight));
+            }
+        } else {
+            for (eight, which) in eights.zip(which.to_le_bytes()) {
+                let those = _mm256_blendv_epi8(limit, load(eight), lanes(which));
+                least = _mm256_min_epu32(least, those);
+            }
+        }
+        let high = _mm256_extracti128_si256::<1>(least);
+        let four = _mm_min_epu32(_mm256_castsi256_si128(least), high);
+        let two = _mm_min_epu32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+        let one = _mm_min_epu32(two, _mm_shuffle_epi32::<0b00_00_00_01>(two));
+        _mm_cvtsi128_si32(one) as u32
+    }
+}
+
+/// As [`replace`], one by one.
+#[inline(always)]
+fn each_replaced(figures: &mut [u32; 64], which: u64, value: u32) {
+    let eights = figures.as_chunks_mut::<8>().0.iter_mut();
+    for (figures, which) in eights.zip(which.to_le_bytes()) {
+        for (figure, lane) in figures.iter_mut().zip(lanes(which)) {
+            *figure ^= (*figure ^ value) & lane;
+        }
+    }
+}
+
+/// As [`add_products`], one by one.
+#[inline(always)]
+fn each_sum(sums: &mut [u32; 64], base: &[u32; 64], factors: &[u32; 64], by: &[u32; 64]) {
+    let factors = factors.iter().zip(by);
+    for ((sum, base), (factor, by)) in sums.iter_mut().zip(base).zip(factors) {
+        *sum = base + ((u64::from(*factor) * u64::from(*by)) >> 16) as u32;
+    }
+}
+
+/// As [`least`], one by one.
+#[inline(always)]
+fn each_least(figures: &[u32; 64], which: u64, limit: u32) -> u32 {
+    let mut least = [limit; 8];
+    let eights = figures.as_chunks::<8>().0.iter();
+    for (figures, which) in eights.zip(which.to_le_bytes()) {
+        let each = least.iter_mut().zip(figures).zip(lanes(which));
+        for ((least, figure), lane) in each {
+            *least = (*least).min(*figure & lane | limit & !lane);
+        }
+    }
+    least.iter().fold(limit, |least, figure| least.min(*figure))
+}
+
 /// A bit for each figure that is at most `limit`. All of them are below 2³¹.
 #[inline(always)]
 #[must_use]
 pub fn at_most(figures: &[u32; 64], limit: u32) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
+        return unsafe { avx2::at_most(figures, limit) };
+    }
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{
@@ -241,6 +424,58 @@ mod tests {
             });
             for limit in [0, round, round + 1, 1 << 30, i32::MAX as u32, figures[7]] {
                 assert_eq!(at_most(&figures, limit), each_at_most(&figures, limit));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_done_in_vectors_is_what_is_done_one_by_one() {
+        let mut z = 1_u64;
+        let mut next = || {
+            z = z.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            z >> 16
+        };
+        let limit = i32::MAX as u32;
+        for round in 0..400 {
+            // The greatest now and then.
+            let mut figures = |most: u32| -> [u32; 64] {
+                std::array::from_fn(|_| match next() {
+                    z if z & 7 == 0 => most,
+                    z => (z >> 8) as u32 % (most >> (z & 31)).max(1),
+                })
+            };
+            let base = figures((1 << 30) - 1);
+            let (factors, by) = if round % 2 == 0 {
+                (figures(u32::MAX), figures((1 << 14) - 1))
+            } else {
+                (figures((1 << 14) - 1), figures(u32::MAX))
+            };
+            let (mut sums, mut each) = ([0; 64], [1; 64]);
+            add_products(&mut sums, &base, &factors, &by);
+            each_sum(&mut each, &base, &factors, &by);
+            assert_eq!(sums, each);
+            for which in [
+                0,
+                1,
+                1 << 63,
+                u64::MAX,
+                next() << 16 ^ next(),
+                1 << (round % 64),
+            ] {
+                let value = next() as u32;
+                replace(&mut sums, which, value);
+                each_replaced(&mut each, which, value);
+                assert_eq!(sums, each);
+                for (bit, sum) in sums.iter().enumerate() {
+                    assert!(which >> bit & 1 == 0 || *sum == value);
+                }
+                let least_base = least(&base, which, limit);
+                assert_eq!(least_base, each_least(&base, which, limit));
+                let those = (0..64).filter(|bit| which >> bit & 1 != 0);
+                assert_eq!(
+                    least_base,
+                    those.map(|bit| base[bit]).min().unwrap_or(limit)
+                );
             }
         }
     }

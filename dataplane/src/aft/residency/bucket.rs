@@ -2,7 +2,6 @@
 
 use std::hash::BuildHasher;
 
-use afr_wire::{CatalogueVersion, DomainId, Signature};
 use dpdk::prefetch::prefetch_read;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
@@ -83,7 +82,7 @@ impl Holder {
 /// One prefix and who holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) key: SigKey,
+    pub(super) key: KeyBits,
     /// The pool's record that has the holders instead, or [`NO_RECORD`].
     pub(super) record: u16,
     pub(super) holders: [Holder; INLINE_HOLDERS],
@@ -91,14 +90,9 @@ pub(super) struct Entry {
 
 impl Entry {
     /// No prefix: an entry without holders.
-    pub(super) const VACANT: Self = Self::vacant(SigKey {
-        catalogue: CatalogueVersion(0),
-        domain: DomainId(0),
-        depth: 0,
-        signature: Signature([0; 4]),
-    });
+    pub(super) const VACANT: Self = Self::vacant(KeyBits::NONE);
 
-    pub(super) const fn vacant(key: SigKey) -> Self {
+    pub(super) const fn vacant(key: KeyBits) -> Self {
         Self {
             key,
             record: NO_RECORD,
@@ -136,21 +130,68 @@ impl Bucket {
         prefetch_read(last);
     }
 
-    #[inline]
-    pub(super) fn way_of(&self, key: SigKey) -> Option<usize> {
-        self.entries
-            .iter()
-            .position(|entry| entry.key == key && !entry.is_vacant())
+    #[inline(always)]
+    pub(super) fn way_of(&self, key: KeyBits) -> Option<usize> {
+        let each = self.entries.iter().enumerate();
+        let same = |same, (way, entry): (usize, &Entry)| same | u32::from(entry.key.is(key)) << way;
+        let mut same = each.fold(0, same);
+        while same != 0 {
+            let way = same.trailing_zeros() as usize % WAYS;
+            if !self.entries[way].is_vacant() {
+                return Some(way);
+            }
+            same &= same - 1;
+        }
+        None
     }
 
-    #[inline]
-    pub(super) fn find(&self, key: SigKey) -> Option<&Entry> {
+    #[inline(always)]
+    pub(super) fn find(&self, key: KeyBits) -> Option<&Entry> {
         self.way_of(key).map(|way| &self.entries[way])
     }
 
     pub(super) fn holders_mut(&mut self) -> impl Iterator<Item = &mut Holder> {
         self.entries.iter_mut().flat_map(|entry| &mut entry.holders)
     }
+}
+
+/// A key as tables keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, packed(2))]
+pub(super) struct KeyBits {
+    /// Domain, depth and signature.
+    within: u64,
+    catalogue: u16,
+}
+
+impl KeyBits {
+    /// Of no prefix.
+    pub(super) const NONE: Self = Self {
+        within: 0,
+        catalogue: 0,
+    };
+
+    #[inline]
+    const fn new(key: SigKey) -> Self {
+        let signature = u32::from_be_bytes(key.signature.0) as u64;
+        Self {
+            within: (key.domain.0 as u64) << 48 | (key.depth as u64) << 32 | signature,
+            catalogue: key.catalogue.0,
+        }
+    }
+
+    /// Whether it is `other`. Without a branch: which of a bucket's keys are the same is hard to predict.
+    #[inline(always)]
+    pub(super) const fn is(self, other: Self) -> bool {
+        (self.within ^ other.within) | (self.catalogue ^ other.catalogue) as u64 == 0
+    }
+}
+
+/// A key with its hash, which is the same for every table of the process.
+#[derive(Debug, Clone, Copy)]
+pub struct Hashed {
+    pub(super) key: KeyBits,
+    pub(super) hash: u64,
 }
 
 /// The hash of a key, keyed anew in each process and the same for every table in it: both copies of an AFT put a
@@ -167,12 +208,13 @@ impl KeyHash {
     }
 
     #[inline]
-    pub(super) fn of(&self, key: SigKey) -> u64 {
-        let packed = u128::from(key.catalogue.0) << 64
-            | u128::from(key.domain.0) << 48
-            | u128::from(key.depth) << 32
-            | u128::from(u32::from_be_bytes(key.signature.0));
-        self.0.hash_one(packed)
+    pub(super) fn hashed(&self, key: SigKey) -> Hashed {
+        let key = KeyBits::new(key);
+        let bits = u128::from(key.catalogue) << 64 | u128::from(key.within);
+        Hashed {
+            key,
+            hash: self.0.hash_one(bits),
+        }
     }
 }
 

@@ -85,38 +85,6 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// Calls `visit` with them in sets of the 64 slots from 64·*n* on: *n* and a bit a slot. The same *n* may come twice.
-    #[inline]
-    pub fn for_each_word(&self, mut visit: impl FnMut(usize, u64)) {
-        match &self.0 {
-            Kind::Few { slots, len } => {
-                for slot in &slots[..*len] {
-                    visit(slot.index() / 64, 1 << (slot.0 % 64));
-                }
-            }
-            Kind::Many {
-                record,
-                clock,
-                all_fresh,
-            } => {
-                for (at, held) in record.held.iter().enumerate() {
-                    let mut bits = *held;
-                    if !*all_fresh {
-                        for slot in iter_words(&[*held]) {
-                            let slot = Slot((at * 64) as u16 + slot.0);
-                            if !record.fresh(slot, *clock) {
-                                bits &= !(1 << (slot.0 % 64));
-                            }
-                        }
-                    }
-                    if bits != 0 {
-                        visit(at, bits);
-                    }
-                }
-            }
-        }
-    }
-
     /// How many they are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -1,9 +1,8 @@
 //! What a worker has said about residency that its generation of the AFT does not include yet.
 
-use afr_wire::{CatalogueVersion, DomainId, Signature};
 use dpdk::prefetch::prefetch_read;
 
-use super::bucket::KeyHash;
+use super::bucket::{Hashed, KeyBits, KeyHash};
 use crate::aft::SigKey;
 use crate::id::Slot;
 
@@ -23,19 +22,14 @@ pub enum Said {
 struct Entry {
     /// Ring position of the message that said so; positions count from 1, 0 is a free entry.
     position: u64,
-    key: SigKey,
+    key: KeyBits,
     slot: Slot,
     said: Said,
 }
 
 const FREE: Entry = Entry {
     position: 0,
-    key: SigKey {
-        catalogue: CatalogueVersion(0),
-        domain: DomainId(0),
-        depth: 0,
-        signature: Signature([0; 4]),
-    },
+    key: KeyBits::NONE,
     slot: Slot(0),
     said: Said::Evicted,
 };
@@ -71,27 +65,37 @@ impl Overlay {
 
     /// Brings the bucket of `key` nearer.
     #[inline]
-    pub fn prefetch(&self, key: SigKey) {
-        let Bucket([first, .., last]) = &self.buckets[self.bucket_of(key)];
+    pub fn prefetch(&self, key: Hashed) {
+        let Bucket([first, .., last]) = &self.buckets[self.place(key.hash)];
         prefetch_read(first);
         prefetch_read(last);
+    }
+
+    /// The key as this table and every other look for it.
+    #[inline]
+    #[must_use]
+    pub fn hashed(&self, key: SigKey) -> Hashed {
+        self.hash.hashed(key)
     }
 
     /// Remembers what the message at ring `position` says. The newest word on a prefix and instance counts.
     #[inline]
     pub fn insert(&mut self, key: SigKey, slot: Slot, said: Said, position: u64) {
-        let bucket = self.bucket_of(key);
+        let Hashed { key, hash } = self.hashed(key);
+        let bucket = self.place(hash);
         let entries = &mut self.buckets[bucket].0;
-        let mut place = 0;
-        for way in 0..OVERLAY_HITS {
-            if entries[way].key == key && entries[way].slot == slot {
-                place = way;
-                break;
+        let same = ways(entries, |entry| entry.key.is(key) & (entry.slot == slot));
+        let place = if same == 0 {
+            let mut oldest = 0;
+            for way in 1..OVERLAY_HITS {
+                if entries[way].position < entries[oldest].position {
+                    oldest = way;
+                }
             }
-            if entries[way].position < entries[place].position {
-                place = way;
-            }
-        }
+            oldest
+        } else {
+            same.trailing_zeros() as usize % OVERLAY_HITS
+        };
         entries[place] = Entry {
             position,
             key,
@@ -108,13 +112,25 @@ impl Overlay {
             hits: [(Slot(0), Said::Evicted); OVERLAY_HITS],
             len: 0,
         };
-        for entry in &self.buckets[self.bucket_of(key)].0 {
-            if entry.position > consumed && entry.key == key {
-                hits.hits[hits.len] = (entry.slot, entry.said);
-                hits.len += 1;
-            }
+        for (slot, said) in self.hits(self.hashed(key), consumed) {
+            hits.hits[hits.len] = (slot, said);
+            hits.len += 1;
         }
         hits
+    }
+
+    /// The same, one by one.
+    #[inline]
+    pub fn hits(&self, key: Hashed, consumed: u64) -> impl Iterator<Item = (Slot, Said)> + '_ {
+        let entries = &self.buckets[self.place(key.hash)].0;
+        let mut left = ways(entries, |entry| {
+            (entry.position > consumed) & entry.key.is(key.key)
+        });
+        std::iter::from_fn(move || {
+            let way = (left != 0).then(|| left.trailing_zeros() as usize % OVERLAY_HITS)?;
+            left &= left - 1;
+            Some((entries[way].slot, entries[way].said))
+        })
     }
 
     /// Entries that the table has room for.
@@ -124,9 +140,18 @@ impl Overlay {
     }
 
     #[inline]
-    fn bucket_of(&self, key: SigKey) -> usize {
-        self.hash.of(key) as usize & (self.buckets.len() - 1)
+    fn place(&self, hash: u64) -> usize {
+        hash as usize & (self.buckets.len() - 1)
     }
+}
+
+/// The ways of a bucket that are as wanted, a bit each. Without a branch for each: they are hard to predict.
+#[inline(always)]
+fn ways(entries: &[Entry; OVERLAY_HITS], wanted: impl Fn(&Entry) -> bool) -> u32 {
+    let each = entries.iter().enumerate();
+    each.fold(0, |ways, (way, entry)| {
+        ways | u32::from(wanted(entry)) << way
+    })
 }
 
 /// The answer of [`Overlay::lookup`]: each instance at most once.

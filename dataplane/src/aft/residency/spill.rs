@@ -73,6 +73,24 @@ impl Record<'_> {
             .is_some_and(|stamp| clock.fresh(*stamp, provisional))
     }
 
+    /// Adds the holders that count at this time to `set`, a bit a slot, as far as that reaches.
+    #[inline]
+    pub(super) fn add_to(&self, set: &mut [u64], clock: Clock) {
+        let all_fresh = self.all_fresh(clock);
+        for (at, (word, held)) in set.iter_mut().zip(self.held).enumerate() {
+            let mut held = *held;
+            if !all_fresh {
+                for slot in iter_words(&[held]) {
+                    let slot = Slot((at * 64) as u16 + slot.0);
+                    if !self.fresh(slot, clock) {
+                        held &= !(1 << (slot.0 % 64));
+                    }
+                }
+            }
+            *word |= held;
+        }
+    }
+
     #[inline]
     pub(super) fn holds(&self, slot: Slot) -> bool {
         bit(self.held, slot)

@@ -217,7 +217,8 @@ fn dates_that_wrap_do_not_bring_holders_back() {
         1 << 20,
     ] {
         let mut table = Residency::new(1 << 12, 80, ttl);
-        for n in 0..1_000 {
+        // Few enough that no bucket is full, whatever the table's random seed.
+        for n in 0..100 {
             table.insert(key(n), Slot(n as u16 % 8), n % 2 == 0, 0);
         }
         for slot in 0..80 {
@@ -228,7 +229,7 @@ fn dates_that_wrap_do_not_bring_holders_back() {
             now_s += gap_s;
             table.advance(now_s);
             let expected = now_s < MAX_TTL_S && gap_s < FORGET_GAP_S;
-            for n in [0, 1, 500, 999] {
+            for n in [0, 1, 50, 99] {
                 assert_eq!(
                     !table.holders(key(n), now_s).is_empty(),
                     expected,

@@ -69,7 +69,7 @@ impl Absorb<Op> for Aft {
     fn foresee(&self, op: &Op) {
         // Of what makes up large batches, only signatures are in a table too large for the caches.
         if let Op::Stored { key, .. } | Op::Evicted { key, .. } = op {
-            self.residency.prefetch(*key);
+            self.residency.prefetch(self.residency.hashed(*key));
         }
     }
 }
