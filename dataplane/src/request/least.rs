@@ -19,7 +19,7 @@ const NOBODY: u32 = i32::MAX as u32;
 const SPARSE: u32 = 4;
 
 /// The candidate that costs least, or one that costs at most `margin_us` more. The cost is the estimated time to first token,
-/// in which new tokens count more where everybody has work waiting; see [`Weight`].
+/// in which new tokens count more where everybody has work waiting, and a share of what was sent lately; see [`Weight`].
 pub(super) fn least(
     view: &View<'_>,
     task: &Task,
@@ -33,7 +33,7 @@ pub(super) fn least(
         || {
             let weight = match thrift_per_s {
                 0 => Weight::ONE,
-                _ => Weight::new(thrift_per_s, least_standing_us(scratch)),
+                _ => Weight::new(thrift_per_s, least_work_us(scratch)),
             };
             let least_us = score(task.prompt_tokens, weight, scratch);
             if least_us == NOBODY {
@@ -47,19 +47,19 @@ pub(super) fn least(
 
 /// How new tokens count with these candidates.
 pub(crate) fn weight(view: &View<'_>, thrift_per_s: u32, candidates: &[u64]) -> Weight {
-    let standing_us = slots(candidates).map(|slot| view.standing_us(slot));
-    Weight::new(thrift_per_s, standing_us.min().unwrap_or(0))
+    let work_us = slots(candidates).map(|slot| view.work_us(slot));
+    Weight::new(thrift_per_s, work_us.min().unwrap_or(0))
 }
 
-/// The least that a candidate costs before anything new is asked of it; 0 where there is none.
+/// The least that a candidate's work takes; 0 where there is none.
 #[inline(always)]
-fn least_standing_us(scratch: &Scratch) -> u32 {
+fn least_work_us(scratch: &Scratch) -> u32 {
     let mut least_us = [NOBODY; 8];
     for (at, candidates) in scratch.candidates.iter().enumerate() {
         let Some(known) = scratch.standing.known(at).filter(|_| *candidates != 0) else {
             continue;
         };
-        let eights = known.us.as_chunks::<8>().0.iter();
+        let eights = known.work_us.as_chunks::<8>().0.iter();
         if *candidates == u64::MAX {
             for us in eights {
                 for (least_us, us) in least_us.iter_mut().zip(us) {

@@ -1,13 +1,13 @@
-//! What each instance costs before anything new is asked of it: its queue and its pressure, in microseconds, kept from one
-//! decision to the next.
+//! What each instance costs before anything new is asked of it: its queue, its pressure and a share of what was sent to it lately,
+//! in microseconds, kept from one decision to the next.
 //!
 //! A decision looks at every candidate, and between two decisions next to nothing changes. So the figures are kept by slot, in one
 //! vector that a decision reads from end to end, and are made anew where something they rest on has changed:
 //!
 //! - a new generation: everything ([`Standing::forget`]);
 //! - a report that this worker learned from: the instance's group ([`Standing::forget_slot`]);
-//! - tokens in flight, by any worker: the instance's group, told by [`Inflight::changes`], one counter for each group of
-//!   [`GROUP`] slots.
+//! - tokens in flight, by any worker, or recent, by the control core: the instance's group, told by [`Inflight::changes`], one
+//!   counter for each group of [`GROUP`] slots.
 //!
 //! [`Inflight::changes`]: crate::aft::inflight::Inflight::changes
 
@@ -22,6 +22,8 @@ pub const MAX_COST_US: u32 = (1 << 30) - 1;
 #[derive(Debug)]
 pub struct Standing {
     us: Vec<[u32; 64]>,
+    /// Of these, without what was sent lately.
+    work_us: Vec<[u32; 64]>,
     /// Of the same slots, [`Aft::us_per_token_q`](crate::aft::Aft::us_per_token_q).
     rates_q: Vec<[u32; 64]>,
     /// No rate is greater.
@@ -35,6 +37,8 @@ pub struct Standing {
 pub struct Known<'a> {
     /// Standing costs in microseconds.
     pub us: &'a [u32; 64],
+    /// Of these, queue and pressure.
+    pub work_us: &'a [u32; 64],
     /// Rates.
     pub rates_q: &'a [u32; 64],
 }
@@ -50,6 +54,7 @@ impl Standing {
         let words = slots.div_ceil(64);
         Self {
             us: vec![[0; 64]; words],
+            work_us: vec![[0; 64]; words],
             rates_q: vec![[0; 64]; words],
             greatest_rate_q: 0,
             seen: vec![[STALE; GROUPS]; words],
@@ -74,11 +79,11 @@ impl Standing {
     #[inline]
     pub fn charged(&mut self, view: &View<'_>, change: Change) {
         let (word, bit) = (change.slot.index() / 64, change.slot.index() % 64);
-        if let (Some(seen), Some(us)) = (self.seen.get_mut(word), self.us.get_mut(word)) {
+        if let Some(seen) = self.seen.get_mut(word) {
             let seen = &mut seen[bit / GROUP];
             if *seen == change.before {
                 *seen += 1;
-                us[bit] = view.standing_us(change.slot);
+                self.renew_slot(view, change.slot);
             }
         }
     }
@@ -102,6 +107,7 @@ impl Standing {
     pub fn known(&self, word: usize) -> Option<Known<'_>> {
         Some(Known {
             us: self.us.get(word)?,
+            work_us: self.work_us.get(word)?,
             rates_q: self.rates_q.get(word)?,
         })
     }
@@ -124,10 +130,19 @@ impl Standing {
             for bit in group * GROUP..(group + 1) * GROUP {
                 let slot = Slot((word * 64 + bit) as u16);
                 let rate_q = view.rate_q(slot);
-                self.us[word][bit] = view.standing_us(slot);
+                self.renew_slot(view, slot);
                 self.rates_q[word][bit] = rate_q;
                 self.greatest_rate_q = self.greatest_rate_q.max(rate_q);
             }
+        }
+    }
+
+    #[inline]
+    fn renew_slot(&mut self, view: &View<'_>, slot: Slot) {
+        let (word, bit) = (slot.index() / 64, slot.index() % 64);
+        if let (Some(us), Some(work_us)) = (self.us.get_mut(word), self.work_us.get_mut(word)) {
+            work_us[bit] = view.work_us(slot);
+            us[bit] = view.standing_us(slot, work_us[bit]);
         }
     }
 }
