@@ -40,6 +40,8 @@ enum Event {
     /// A client of another worker's waits for its first answer, or has it.
     Waits(u16, u32),
     Answered(u16),
+    /// Work is sent by another worker, and so many milliseconds later what was sent fades.
+    Sent(u16, u32, u32),
     /// Many hold a prefix: every so many from some instance on.
     Stored(u8, u16, u16),
     /// This worker says that an instance holds a prefix, or no longer does.
@@ -73,6 +75,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::ChargedElsewhere(s, t)),
         3 => (slot(), 0..90_000_u32).prop_map(|(s, t)| Event::Waits(s, t)),
         1 => slot().prop_map(Event::Answered),
+        3 => (slot(), 0..9_000_000_u32, 0..20_000_u32).prop_map(|(s, t, ms)| Event::Sent(s, t, ms)),
         2 => (0..3_u8, slot(), 1..40_u16).prop_map(|(level, from, step)| Event::Stored(level, from, step)),
         2 => (0..3_u8, slot(), any::<bool>()).prop_map(|(level, slot, holds)| Event::Said(level, slot, holds)),
         6 => (
@@ -117,6 +120,7 @@ struct Model {
     instances: u16,
     seq: u32,
     said: u64,
+    sampled_us: u64,
 }
 
 impl Model {
@@ -128,6 +132,7 @@ impl Model {
             overlay: Overlay::new(64),
             scratch: Scratch::new(slots, 3),
             instances,
+            sampled_us: world.now.mono_us,
             world,
             seq: 0,
             said: 0,
@@ -196,6 +201,12 @@ impl Model {
             }
             Event::Waits(at, tokens) => self.world.shared.inflight.waits(slot(at), tokens),
             Event::Answered(at) => self.world.shared.inflight.answered(slot(at)),
+            Event::Sent(at, tokens, passes_ms) => {
+                let inflight = &self.world.shared.inflight;
+                let _ = inflight.commit_direct(slot(at), tokens);
+                self.sampled_us += u64::from(passes_ms) * 1_000;
+                inflight.sample(self.sampled_us);
+            }
             Event::Stored(n, from, step) => {
                 let key = SigKey::new(CATALOGUE, DomainId(0), level(n));
                 let now_s = self.world.aft().now_s;
@@ -257,12 +268,20 @@ impl Model {
             .compute_within(words, &known, CATALOGUE, domain, &prefixes);
 
         let most = u64::from(MAX_COST_US);
-        let standing_us = |slot: &Slot| {
+        let work_us = |slot: &Slot| {
             let estimate = view.estimate(*slot, prompt_tokens, 0);
             (estimate.queue_us + estimate.pressure_us).min(most)
         };
+        // As documented: a share of what was sent lately.
+        let standing_us = |slot: &Slot| {
+            let share = u64::from(aft.config.dispatch.recent_per_mille);
+            let tokens = view.inflight.recent(*slot) * share / 1_000;
+            // A prompt of so many tokens that nobody holds any of takes as long.
+            let recent_us = view.estimate(*slot, tokens as u32, 0).prefill_us;
+            (work_us(slot) + recent_us).min(most)
+        };
         // As documented: for each second that everybody's work takes, new tokens count so many times more.
-        let least_us = candidates.iter().map(standing_us).min().unwrap_or(0);
+        let least_us = candidates.iter().map(work_us).min().unwrap_or(0);
         let more_q16 = u128::from(least_us) * u128::from(thrift_per_s) * (1 << 16) / 1_000_000;
         let weight_q16 = (more_q16 + (1 << 16)).min(u128::from(u32::MAX));
         let cost = |slot: &Slot| {

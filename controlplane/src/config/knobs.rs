@@ -47,6 +47,11 @@ fn dispatch(section: &Section<'_>, trust: &Section<'_>) -> Dispatch {
     Dispatch {
         near_tie_us: section.or("near_tie_us", &up_to_a_minute, default.near_tie_us),
         thrift_per_s: section.or("thrift_per_s", &int(0..=MOST_THRIFT), default.thrift_per_s),
+        recent_per_mille: section.or(
+            "recent_per_mille",
+            &int(0..=1_000),
+            default.recent_per_mille,
+        ),
         pressure_full_us: section.or(
             "pressure_full_us",
             &up_to_a_minute,

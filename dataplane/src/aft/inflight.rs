@@ -9,6 +9,9 @@
 //! [`Inflight::committed_at`]. In flight is `opening + C − base` with the reader's own base: nothing is cleared when a report
 //! comes, so nothing is lost or counted twice while one worker has the new generation and another the old.
 //!
+//! What was sent lately, [`Inflight::recent`], outlasts the reports that cover it: a second count follows *C*, once in
+//! [`COARSE_TICK_US`] by the part of what it lacks that the tick is of [`RECENT_US`]. What it still lacks counts as recent.
+//!
 //! All accesses are relaxed: each counter stands for itself. A reader may see a flow's tokens in neither or in both for the
 //! instant between the two halves of a commit; the sum is an estimate anyway, and right again at once.
 
@@ -19,6 +22,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Slots whose changes are counted together.
 pub const GROUP: usize = 8;
+
+/// After so many microseconds 37 % of what was sent still count as recent.
+pub const RECENT_US: u64 = 60_000_000;
 
 use crossbeam_utils::CachePadded;
 
@@ -45,6 +51,8 @@ struct Counters {
     committed: AtomicU64,
     /// Flows whose first answer is waited for, in the bits from [`FLOW`] on, and the tokens they were charged.
     waiting: AtomicU64,
+    /// What of `committed` is not recent any more.
+    faded: AtomicU64,
 }
 
 /// One flow in [`Counters::waiting`].
@@ -206,6 +214,16 @@ impl Inflight {
         })
     }
 
+    /// Tokens that were sent lately.
+    #[inline]
+    #[must_use]
+    pub fn recent(&self, slot: Slot) -> u64 {
+        self.counters.get(slot.index()).map_or(0, |counters| {
+            let committed = counters.committed.load(Ordering::Relaxed);
+            committed.saturating_sub(counters.faded.load(Ordering::Relaxed))
+        })
+    }
+
     /// Tokens that a report with this `base` does not cover.
     #[inline]
     #[must_use]
@@ -218,7 +236,7 @@ impl Inflight {
     }
 
     /// Writes *C* of every sampled slot into its history: of those that changed once in [`FINE_TICK_US`], of all once in
-    /// [`MIDDLE_TICK_US`]. For the control core, as often as it likes.
+    /// [`MIDDLE_TICK_US`]. What is recent fades. For the control core, as often as it likes.
     pub fn sample(&self, now_us: u64) {
         let tick = now_us / FINE_TICK_US;
         let last_tick = self.last_tick.swap(tick, Ordering::Relaxed);
@@ -227,6 +245,9 @@ impl Inflight {
         }
         const RATIO: u64 = MIDDLE_TICK_US / FINE_TICK_US;
         let fine_alone = last_tick / RATIO == tick / RATIO;
+        const COARSE_RATIO: u64 = COARSE_TICK_US / FINE_TICK_US;
+        // None the first time.
+        self.fade((tick / COARSE_RATIO).saturating_sub(last_tick / COARSE_RATIO));
         for (word, sampled) in self.sampled.iter().enumerate() {
             let sampled = sampled.load(Ordering::Relaxed).to_le_bytes();
             for (group, sampled) in sampled.into_iter().enumerate() {
@@ -241,6 +262,25 @@ impl Inflight {
                     let committed = &self.counters[first + slot].committed;
                     let committed = committed.load(Ordering::Relaxed);
                     self.history[first + slot].record(now_us, committed, fine_alone);
+                }
+            }
+        }
+    }
+
+    /// So many coarse ticks have passed.
+    fn fade(&self, ticks: u64) {
+        let passed_us = ticks.saturating_mul(COARSE_TICK_US).min(RECENT_US);
+        if passed_us == 0 {
+            return;
+        }
+        for (at, counters) in self.counters.iter().enumerate() {
+            let slot = Slot(at as u16);
+            let fades = u128::from(self.recent(slot)) * u128::from(passed_us);
+            match (fades / u128::from(RECENT_US)) as u64 {
+                0 => {}
+                fades => {
+                    counters.faded.fetch_add(fades, Ordering::Relaxed);
+                    self.changed(slot);
                 }
             }
         }
@@ -271,6 +311,7 @@ impl Inflight {
         counters.opening.store(0, Ordering::Relaxed);
         counters.committed.store(0, Ordering::Relaxed);
         counters.waiting.store(0, Ordering::Relaxed);
+        counters.faded.store(0, Ordering::Relaxed);
         history.clear();
         self.changed(slot);
         self.sampled[slot.index() / 64].fetch_or(1 << (slot.index() % 64), Ordering::Relaxed);

@@ -13,6 +13,8 @@ pub struct Dispatch {
     /// How many times more a prompt's new tokens count in the choice for each second that the least loaded candidate's work
     /// takes; 0: a choice is by the estimate alone.
     pub thrift_per_s: u32,
+    /// So many thousandths of the time that the tokens sent to an instance lately take count in the choice.
+    pub recent_per_mille: u16,
     /// Added to an estimate at a full KV store, in microseconds; grows linearly from `pressure_from` on.
     pub pressure_full_us: u32,
     /// KV use (0–255) from which pressure counts.
@@ -49,6 +51,7 @@ impl Default for Dispatch {
         Self {
             near_tie_us: 2_000,
             thrift_per_s: 100,
+            recent_per_mille: 30,
             pressure_full_us: 50_000,
             pressure_from: 0,
             guard_us: 1_000,

@@ -19,7 +19,7 @@ const NOBODY: u32 = i32::MAX as u32;
 const FEW: u32 = 8;
 
 /// The candidate that costs least, or one that costs at most `margin_us` more. The cost is the estimated time to first token,
-/// in which new tokens count more where everybody has work waiting; see [`Weight`].
+/// in which new tokens count more where everybody has work waiting, and a share of what was sent lately; see [`Weight`].
 pub(super) fn least(
     view: &View<'_>,
     task: &Task,
@@ -27,15 +27,15 @@ pub(super) fn least(
     thrift_per_s: u32,
     scratch: &mut Scratch,
 ) -> Option<Slot> {
-    let least_us = scratch.standing.refresh(view, &scratch.candidates)?;
+    let least = scratch.standing.refresh(view, &scratch.candidates)?;
     vector::wide(
         #[inline(always)]
         || {
             let weight = match thrift_per_s {
                 0 => Weight::ONE,
-                _ => Weight::new(thrift_per_s, least_us),
+                _ => Weight::new(thrift_per_s, least.work_us),
             };
-            let limit_us = score(task.prompt_tokens, weight, least_us, margin_us, scratch);
+            let limit_us = score(task.prompt_tokens, weight, least.us, margin_us, scratch);
             one_within(scratch, limit_us, task.flow_hash)
         },
     )
@@ -43,8 +43,8 @@ pub(super) fn least(
 
 /// How new tokens count with these candidates.
 pub(crate) fn weight(view: &View<'_>, thrift_per_s: u32, candidates: &[u64]) -> Weight {
-    let standing_us = slots(candidates).map(|slot| view.standing_us(slot));
-    Weight::new(thrift_per_s, standing_us.min().unwrap_or(0))
+    let work_us = slots(candidates).map(|slot| view.work_us(slot));
+    Weight::new(thrift_per_s, work_us.min().unwrap_or(0))
 }
 
 /// What those candidates cost that may be chosen; returns the most that a near-tie costs. `standing_us` is the least that any

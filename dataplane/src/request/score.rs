@@ -161,7 +161,7 @@ impl Weight {
     /// A token counts as a token.
     pub const ONE: Self = Self { q16: 1 << 16 };
 
-    /// Where the least that any candidate costs before anything new is asked of it is `least_us`, at most [`MAX_COST_US`].
+    /// Where the least that the work of any candidate takes, its pressure included, is `least_us`, at most [`MAX_COST_US`].
     #[inline]
     #[must_use]
     pub fn new(thrift_per_s: u32, least_us: u32) -> Self {
@@ -270,10 +270,21 @@ impl View<'_> {
         of(&self.aft.us_per_token_q, slot)
     }
 
-    /// What `slot` costs before anything new is asked of it, in microseconds, at most [`MAX_COST_US`].
+    /// What `slot` costs before anything new is asked of it, in microseconds, at most [`MAX_COST_US`]: its work, and a share of
+    /// what was sent to it lately, for that fills its cache and brings more.
     #[inline]
     #[must_use]
-    pub fn standing_us(&self, slot: Slot) -> u32 {
+    pub fn standing_us(&self, slot: Slot, work_us: u32) -> u32 {
+        let per_mille = u64::from(self.aft.config.dispatch.recent_per_mille);
+        let tokens = self.inflight.recent(slot).saturating_mul(per_mille) / 1_000;
+        let total = time_us(tokens, self.rate_q(slot)).saturating_add(u64::from(work_us));
+        total.min(u64::from(MAX_COST_US)) as u32
+    }
+
+    /// Time for what waits on `slot`, and its pressure, in microseconds, at most [`MAX_COST_US`].
+    #[inline]
+    #[must_use]
+    pub fn work_us(&self, slot: Slot) -> u32 {
         let (pending, in_flight) = self.ahead(slot);
         let tokens = u64::from(pending) + u64::from(in_flight);
         let queue_us = time_us(tokens, self.rate_q(slot));
@@ -299,11 +310,12 @@ impl View<'_> {
         }
     }
 
-    /// What the choice of the smallest estimate goes by: the estimate, but with the prompt's new tokens weighed.
+    /// What the choice of the smallest estimate goes by: the estimate, but with the prompt's new tokens weighed, and a share of
+    /// what was sent lately.
     #[must_use]
     pub fn cost_us(&self, slot: Slot, prompt_tokens: u32, depth: u16, weight: Weight) -> u64 {
         let new_tokens = prompt_tokens - reused_tokens(prompt_tokens, depth);
         let prefill_us = prefill_us(weight.of(new_tokens), self.rate_q(slot));
-        u64::from(self.standing_us(slot)) + u64::from(prefill_us)
+        u64::from(self.standing_us(slot, self.work_us(slot))) + u64::from(prefill_us)
     }
 }

@@ -1,13 +1,13 @@
-//! What each instance costs before anything new is asked of it: its queue and its pressure, in microseconds, kept from one
-//! decision to the next.
+//! What each instance costs before anything new is asked of it: its queue, its pressure and a share of what was sent to it lately,
+//! in microseconds, kept from one decision to the next.
 //!
 //! A decision looks at every candidate, and between two decisions next to nothing changes. So the figures are kept by slot, in one
 //! vector that a decision reads from end to end, and are made anew where something they rest on has changed:
 //!
 //! - a new generation: everything ([`Standing::forget`]);
 //! - a report that this worker learned from: the instance's group ([`Standing::forget_slot`]);
-//! - tokens in flight, by any worker: the instance's group, told by [`Inflight::changes`], one counter for each group of
-//!   [`GROUP`] slots.
+//! - tokens in flight, by any worker, or recent, by the control core: the instance's group, told by [`Inflight::changes`], one
+//!   counter for each group of [`GROUP`] slots.
 //!
 //! [`Inflight::changes`]: crate::aft::inflight::Inflight::changes
 
@@ -24,6 +24,8 @@ pub const MAX_COST_US: u32 = (1 << 30) - 1;
 #[derive(Debug)]
 pub struct Standing {
     us: Vec<[u32; 64]>,
+    /// Of these, without what was sent lately.
+    work_us: Vec<[u32; 64]>,
     /// Of the same slots, [`Aft::us_per_token_q`](crate::aft::Aft::us_per_token_q).
     rates_q: Vec<[u32; 64]>,
     /// No rate is greater.
@@ -47,10 +49,21 @@ struct Summary {
 pub struct Least {
     /// Which, a bit each.
     of: u64,
-    /// The least standing cost in microseconds; more than any cost where it is to be found again.
+    /// The least standing cost in microseconds; more than any cost where it is to be found again, and the next with it.
     pub us: u32,
+    /// The least work.
+    work_us: u32,
     /// The least rate.
     pub rate_q: u32,
+}
+
+/// What a slot costs, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Standing.
+    pub us: u32,
+    /// Of it, queue and pressure.
+    pub work_us: u32,
 }
 
 /// The figures of 64 slots.
@@ -77,6 +90,7 @@ impl Standing {
         let words = slots.div_ceil(64);
         Self {
             us: vec![[0; 64]; words],
+            work_us: vec![[0; 64]; words],
             rates_q: vec![[0; 64]; words],
             greatest_rate_q: 0,
             seen: vec![[STALE; GROUPS]; words],
@@ -104,23 +118,27 @@ impl Standing {
     #[inline]
     pub fn charged(&mut self, view: &View<'_>, change: Change) {
         let (word, bit) = (change.slot.index() / 64, change.slot.index() % 64);
-        if let (Some(seen), Some(us)) = (self.seen.get_mut(word), self.us.get_mut(word)) {
+        if let Some(seen) = self.seen.get_mut(word) {
             let seen = &mut seen[bit / GROUP];
             if *seen == change.before {
                 *seen += 1;
-                let was = us[bit];
-                us[bit] = view.standing_us(change.slot);
-                self.words[word].charged(bit, was, us[bit]);
+                let was = self.cost(word, bit);
+                self.renew_slot(view, change.slot);
+                let now = self.cost(word, bit);
+                self.words[word].charged(bit, was, now);
             }
         }
     }
 
     /// Brings the figures of the 64 slots that each word of `candidates` is about up to date, and returns the least that one of
-    /// these candidates costs; `None` where there is none. Apart from what reads the figures: the compiler keeps the loop over
+    /// these candidates costs, and the least work of one; `None` where there is none. Apart from what reads the figures: the compiler keeps the loop over
     /// atomics small, and that over figures free of calls.
     #[inline(never)]
-    pub fn refresh(&mut self, view: &View<'_>, candidates: &[u64]) -> Option<u32> {
-        let mut least_us = UNKNOWN;
+    pub fn refresh(&mut self, view: &View<'_>, candidates: &[u64]) -> Option<Cost> {
+        let mut all = Cost {
+            us: UNKNOWN,
+            work_us: UNKNOWN,
+        };
         for (word, candidates) in candidates.iter().enumerate().take(self.words.len()) {
             if *candidates == 0 {
                 continue;
@@ -133,9 +151,11 @@ impl Standing {
             if least.of != *candidates || least.us == UNKNOWN {
                 self.find_least(word, *candidates);
             }
-            least_us = least_us.min(self.words[word].least.us);
+            let least = &self.words[word].least;
+            all.us = all.us.min(least.us);
+            all.work_us = all.work_us.min(least.work_us);
         }
-        (least_us != UNKNOWN).then_some(least_us)
+        (all.us != UNKNOWN).then_some(all)
     }
 
     /// The figures of all slots, 64 at a time, as of [`Self::refresh`].
@@ -164,6 +184,7 @@ impl Standing {
             least.rate_q = vector::least(&self.rates_q[word], candidates, u32::MAX);
         }
         least.us = vector::least(&self.us[word], candidates, MAX_COST_US);
+        least.work_us = vector::least(&self.work_us[word], candidates, MAX_COST_US);
     }
 
     #[cold]
@@ -179,7 +200,7 @@ impl Standing {
             for bit in group * GROUP..(group + 1) * GROUP {
                 let slot = Slot((word * 64 + bit) as u16);
                 let rate_q = view.rate_q(slot);
-                self.us[word][bit] = view.standing_us(slot);
+                self.renew_slot(view, slot);
                 self.rates_q[word][bit] = rate_q;
                 self.greatest_rate_q = self.greatest_rate_q.max(rate_q);
             }
@@ -189,6 +210,23 @@ impl Standing {
             ..Summary::STALE
         };
     }
+
+    #[inline]
+    fn renew_slot(&mut self, view: &View<'_>, slot: Slot) {
+        let (word, bit) = (slot.index() / 64, slot.index() % 64);
+        if let (Some(us), Some(work_us)) = (self.us.get_mut(word), self.work_us.get_mut(word)) {
+            work_us[bit] = view.work_us(slot);
+            us[bit] = view.standing_us(slot, work_us[bit]);
+        }
+    }
+
+    #[inline]
+    fn cost(&self, word: usize, bit: usize) -> Cost {
+        Cost {
+            us: self.us[word][bit],
+            work_us: self.work_us[word][bit],
+        }
+    }
 }
 
 impl Summary {
@@ -197,21 +235,29 @@ impl Summary {
         least: Least {
             of: 0,
             us: UNKNOWN,
+            work_us: UNKNOWN,
             rate_q: 0,
         },
     };
 
     /// One change was made and is known, in the cost of one slot.
     #[inline]
-    fn charged(&mut self, bit: usize, was: u32, now: u32) {
+    fn charged(&mut self, bit: usize, was: Cost, now: Cost) {
         if self.seen != STALE {
             self.seen += 1;
         }
         let least = &mut self.least;
-        if now < least.us && least.of >> bit & 1 != 0 {
-            least.us = now;
-        } else if was == least.us {
+        if least.of >> bit & 1 == 0 {
+            return;
+        }
+        // What the least one cost is the least no more, unless it costs less now.
+        let raised = (was.us == least.us && now.us > was.us)
+            || (was.work_us == least.work_us && now.work_us > was.work_us);
+        if raised {
             least.us = UNKNOWN;
+        } else if least.us != UNKNOWN {
+            least.us = least.us.min(now.us);
+            least.work_us = least.work_us.min(now.work_us);
         }
     }
 }

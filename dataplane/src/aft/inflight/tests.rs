@@ -83,6 +83,34 @@ fn extremes_saturate_and_unknown_slots_count_nothing() {
 }
 
 #[test]
+fn what_was_sent_is_recent_for_a_while_whatever_reports_say() {
+    let inflight = Inflight::new(2);
+    inflight.reset(SLOT);
+    inflight.sample(1_000_000);
+    inflight.open(SLOT, 1_000_000);
+    assert_eq!(inflight.recent(SLOT), 0, "not sent yet");
+    inflight.commit(SLOT, 1_000_000);
+    let seen: Vec<u64> = inflight.changes_of(0).collect();
+    assert_eq!(inflight.recent(SLOT), 1_000_000);
+    let after = |us| {
+        for now_us in (1_000_000..1_000_000 + us).step_by(10_000) {
+            inflight.sample(now_us);
+        }
+        inflight.recent(SLOT)
+    };
+    let left = after(RECENT_US);
+    assert!((360_000..370_000).contains(&left), "{left}");
+    assert!(inflight.changes_of(0).ne(seen), "who keeps figures is told");
+    // However late the sample is.
+    inflight.sample(1_000_000 + 9 * RECENT_US);
+    assert_eq!(inflight.recent(SLOT), 0);
+    inflight.commit_direct(SLOT, 7);
+    assert_eq!(inflight.recent(SLOT), 7);
+    inflight.reset(SLOT);
+    assert_eq!(inflight.recent(SLOT), 0);
+}
+
+#[test]
 fn a_new_instance_starts_from_nothing() {
     let inflight = Inflight::new(2);
     inflight.open(SLOT, 100);
