@@ -35,6 +35,8 @@ enum Event {
     Learned(u16, u32),
     /// Tokens sent by this worker.
     Charged(u16, u32),
+    /// The same, to the one that has least to do.
+    ChargedIdlest(u32),
     /// By another one.
     ChargedElsewhere(u16, u32),
     /// A client of another worker's waits for its first answer, or has it.
@@ -72,6 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (slot(), tokens(), rate, any::<u8>()).prop_map(|(s, t, r, k)| Event::Reported(s, t, r, k)),
         1 => (slot(), tokens()).prop_map(|(s, t)| Event::Learned(s, t)),
         2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::Charged(s, t)),
+        4 => (0..9_000_u32).prop_map(Event::ChargedIdlest),
         2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::ChargedElsewhere(s, t)),
         3 => (slot(), 0..90_000_u32).prop_map(|(s, t)| Event::Waits(s, t)),
         1 => slot().prop_map(Event::Answered),
@@ -84,7 +87,7 @@ fn event() -> impl Strategy<Value = Event> {
             prop_oneof![Just(0), Just(2_000), any::<u32>()],
             prop_oneof![Just(0), Just(50), any::<u32>()],
             any::<u64>(),
-            prop_oneof![Just(0), any::<u64>(), Just(u64::MAX), (0..64_u32).prop_map(|bit| !(1 << bit))],
+            prop_oneof![4 => Just(0), 1 => any::<u64>(), 1 => Just(u64::MAX), 1 => (0..64_u32).prop_map(|bit| !(1 << bit))],
         )
             .prop_map(|(prompt, levels, near_tie_us, thrift_per_s, flow_hash, out)| {
                 Event::Decided(Decision {
@@ -139,7 +142,13 @@ impl Model {
         }
     }
 
-    fn load(&mut self, pending_tokens: u32, prefill_rate_tokens_s: u32, kv_used: u8) -> Load {
+    fn load(
+        &mut self,
+        slot: Slot,
+        pending_tokens: u32,
+        prefill_rate_tokens_s: u32,
+        kv_used: u8,
+    ) -> Load {
         self.seq += 1;
         Load {
             order: ReportOrder {
@@ -154,7 +163,8 @@ impl Model {
             load_class: 0,
             draining: false,
             refusing: false,
-            base_tokens: 0,
+            // All that was sent is known to it.
+            base_tokens: self.world.shared.inflight.committed(slot),
             received_us: self.world.now.mono_us,
         }
     }
@@ -171,12 +181,12 @@ impl Model {
         match *event {
             Event::Reported(at, pending, rate, kv) => {
                 let slot = slot(at);
-                let load = self.load(pending, rate, kv);
+                let load = self.load(slot, pending, rate, kv);
                 self.push(Op::Load { slot, load });
             }
             Event::Learned(at, pending) => {
                 let slot = slot(at);
-                let load = self.load(pending, 0, 0);
+                let load = self.load(slot, pending, 0, 0);
                 let tenant: Incarnation = self.world.aft().incarnation(slot);
                 let learned = Learned {
                     position: u64::MAX,
@@ -187,14 +197,17 @@ impl Model {
                 self.loads.enter(slot, learned, 0);
                 self.scratch.standing.forget_slot(slot);
             }
-            Event::Charged(at, tokens) => {
-                let change = self.world.shared.inflight.commit_direct(slot(at), tokens);
+            Event::Charged(at, tokens) => self.charge(slot(at), tokens),
+            Event::ChargedIdlest(tokens) => {
                 let view = View {
                     aft: self.world.aft(),
                     loads: &self.loads,
                     inflight: &self.world.shared.inflight,
                 };
-                self.scratch.standing.charged(&view, change);
+                let idlest = (0..self.instances)
+                    .map(Slot)
+                    .min_by_key(|slot| view.work_us(*slot));
+                self.charge(idlest.unwrap(), tokens);
             }
             Event::ChargedElsewhere(at, tokens) => {
                 let _ = self.world.shared.inflight.open(slot(at), tokens);
@@ -230,6 +243,16 @@ impl Model {
             }
             Event::Decided(ref decision) => self.decide(decision),
         }
+    }
+
+    fn charge(&mut self, slot: Slot, tokens: u32) {
+        let change = self.world.shared.inflight.commit_direct(slot, tokens);
+        let view = View {
+            aft: self.world.aft(),
+            loads: &self.loads,
+            inflight: &self.world.shared.inflight,
+        };
+        self.scratch.standing.charged(&view, change);
     }
 
     fn decide(&mut self, decision: &Decision) {
@@ -322,6 +345,11 @@ impl Model {
         let mut knobs = aft.config.dispatch.clone();
         knobs.near_tie_us = near_tie_us;
         knobs.thrift_per_s = thrift_per_s;
+        // What is kept from one decision to the next, before and after it.
+        let least = scratch.standing.refresh(&view, &scratch.candidates);
+        let least_standing_us = candidates.iter().map(standing_us).min();
+        let kept = least.map(|least| (u64::from(least.us), u64::from(least.work_us)));
+        assert_eq!(kept, least_standing_us.map(|us| (us, least_us)));
         let picked = pick(PolicyKind::Ttft, &view, &task, &knobs, scratch);
         assert_eq!(picked, right, "of {near:?}");
     }
@@ -339,5 +367,31 @@ proptest! {
         for event in &events {
             model.happen(event);
         }
+    }
+}
+
+/// Who has least to do need not be who costs least.
+#[test]
+fn the_least_work_is_followed() {
+    let mut model = Model::new(2);
+    let decided = Event::Decided(Decision {
+        prompt_tokens: 4_096,
+        levels: 0,
+        near_tie_us: 0,
+        thrift_per_s: 50,
+        flow_hash: 7,
+        out: 0,
+    });
+    for event in [
+        Event::Sent(0, 9_000_000, 0),
+        Event::Reported(0, 100, 10_000, 0),
+        Event::Reported(1, 4_096, 10_000, 0),
+        decided.clone(),
+        Event::Charged(0, 9_000),
+        decided.clone(),
+        Event::Charged(1, 90_000),
+        decided,
+    ] {
+        model.happen(&event);
     }
 }
