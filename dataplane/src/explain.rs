@@ -67,7 +67,9 @@ pub struct Candidate {
     pub why_not: Option<WhyNot>,
     /// What it would cost.
     pub estimate: Estimate,
-    /// The same with new tokens weighed, in microseconds: what the choice of the smallest estimate goes by.
+    /// A share of what was sent to it lately, in microseconds.
+    pub recent_us: u64,
+    /// The estimate with new tokens weighed, and that share: what the choice of the smallest estimate goes by, in microseconds.
     pub cost_us: u64,
 }
 
@@ -160,6 +162,7 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
             slot,
             why_not,
             estimate: view.estimate(slot, prompt_tokens, depth),
+            recent_us: u64::from(view.standing_us(slot, 0)),
             cost_us: view.cost_us(slot, prompt_tokens, depth, weight),
         }
     };

@@ -107,6 +107,7 @@ fn candidate_view(aft: &Aft, candidate: &Candidate) -> Option<CandidateView> {
         prefill_us: estimate.prefill_us,
         pressure_us: estimate.pressure_us,
         total_us: estimate.total_us(),
+        recent_us: candidate.recent_us,
         cost_us: candidate.cost_us,
     })
 }

@@ -350,7 +350,8 @@ fn explanation() {
         prefill_us: 384_000,
         pressure_us: 0,
         total_us: 534_000,
-        cost_us: 918_000,
+        recent_us: 7_000,
+        cost_us: 925_000,
     };
     let out = CandidateView {
         id: 12,
@@ -358,6 +359,7 @@ fn explanation() {
         why_not: Some("lacks a label".to_owned()),
         reuse_tokens: 0,
         total_us: 90_000,
+        recent_us: 0,
         cost_us: 90_000,
         ..candidate.clone()
     };

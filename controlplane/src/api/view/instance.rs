@@ -206,7 +206,9 @@ pub struct CandidateView {
     pub pressure_us: u64,
     /// The sum of the three: estimated time to first token, in microseconds.
     pub total_us: u64,
-    /// The same with new tokens weighed: what policy "ttft" goes by, in microseconds.
+    /// A share of what was sent to it lately (`dispatch.recent_per_mille`), in microseconds.
+    pub recent_us: u64,
+    /// The estimate with new tokens weighed, and that share: what policy "ttft" goes by, in microseconds.
     pub cost_us: u64,
 }
 

@@ -169,6 +169,7 @@ pub(super) fn explanation(explanation: &ExplanationView) -> String {
         ">PREFILL",
         ">PRESSURE",
         ">TOTAL",
+        ">LATELY",
         ">COST",
         "OUT BECAUSE",
     ]);
@@ -196,6 +197,7 @@ fn candidate_row(candidate: &CandidateView, winner: Option<&str>) -> Vec<String>
         time(candidate.prefill_us),
         time(candidate.pressure_us),
         time(candidate.total_us),
+        time(candidate.recent_us),
         time(candidate.cost_us),
         candidate.why_not.clone().unwrap_or_default(),
     ]
