@@ -5,7 +5,7 @@
 //! 64 bits: one multiplication for sixteen bytes, none waiting for another. For any two texts of one length, one key in 2⁶⁴
 //! at the most makes their sums of 128 bits equal. Of these the halves are then added bit by bit, and one bit is given up.
 
-use dpdk::carryless::{Carryless, MAX_BLOCKS};
+use dpdk::carryless::{Carryless, MAX_BLOCKS, padded_block};
 
 /// The bit of a flow's fingerprint that says what its bytes were worth.
 const USABLE: u64 = 1;
@@ -88,7 +88,7 @@ fn by_words(key: &Key, bytes: &[u8]) -> u64 {
         sum = sum.wrapping_add(match bytes.last_chunk::<16>() {
             // What is behind the last whole block, and some of what is before it once more.
             Some(last) => product(key, last),
-            None => product(key, &padded(bytes)),
+            None => product(key, &padded_block(bytes)),
         });
     }
     sum as u64 ^ (sum >> 64) as u64
@@ -101,14 +101,6 @@ fn product(key: [u64; 2], block: &[u8; 16]) -> u128 {
     let low = (block as u64).wrapping_add(key[0]);
     let high = ((block >> 64) as u64).wrapping_add(key[1]);
     u128::from(low) * u128::from(high)
-}
-
-/// Fewer than sixteen bytes, with zeros behind.
-#[cold]
-fn padded(bytes: &[u8]) -> [u8; 16] {
-    let mut padded = [0; 16];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    padded
 }
 
 /// The next number of the sequence called SplitMix64 (Steele et al., OOPSLA 2014).

@@ -2,8 +2,9 @@
 //!
 //! Two shapes are recognised ([`shape`]): a client's packet of an established flow, whose metadata (if any) were verified
 //! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC); and a tunnelled reply,
-//! whose state report (if any) is learned on the way ([`reply`]). Whatever is not exactly that, in any respect, is left to the stages of the whole path, unchanged: the fast path
-//! decides nothing that they would decide otherwise, and a test holds both against each other on the same packets.
+//! whose state report (if any) is learned on the way ([`reply`]). Whatever is not exactly that, in any respect, is left to
+//! the stages of the whole path, unchanged: the fast path decides nothing that they would decide otherwise, and a test holds
+//! both against each other on the same packets.
 //!
 //! Exits: forwarded, dropped for its MAC, or `None`: not for the fast path, and nothing was changed.
 
@@ -17,6 +18,8 @@ mod reply;
 pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
 pub(crate) use shape::{Kind, Model, Quick};
+
+use dpdk::vector::wide;
 
 use crate::counters::{Figure, LocalCounters};
 use crate::id::PortIx;
@@ -58,35 +61,26 @@ impl Path<'_> {
         quick: &mut [Quick; BURST],
         model: &mut Model,
     ) -> usize {
-        dpdk::vector::wide(
+        wide(
             #[inline(always)]
-            || self.recognise_in(ingress, packets, quick, model),
+            || {
+                let (plan, flows) = (self.plan, &self.own.flows);
+                let port = plan.port(ingress);
+                let mut bytes = 0;
+                for (packet, quick) in packets.iter().zip(&mut *quick) {
+                    let frame = packet.data();
+                    bytes += frame.len();
+                    plan.recognise(port, frame, flows, model, quick);
+                    if !packet.is_contiguous() {
+                        quick.shape.kind = Kind::Whole;
+                    }
+                }
+                for quick in quick.iter_mut().take(packets.len()) {
+                    Plan::find(quick, flows);
+                }
+                bytes
+            },
         )
-    }
-
-    #[inline(always)]
-    pub(crate) fn recognise_in<B: PacketBuf>(
-        &self,
-        ingress: PortIx,
-        packets: &Burst<B>,
-        quick: &mut [Quick; BURST],
-        model: &mut Model,
-    ) -> usize {
-        let (plan, flows) = (self.plan, &self.own.flows);
-        let port = plan.port(ingress);
-        let mut bytes = 0;
-        for (packet, quick) in packets.iter().zip(&mut *quick) {
-            let frame = packet.data();
-            bytes += frame.len();
-            plan.recognise(port, frame, flows, model, quick);
-            if !packet.is_contiguous() {
-                quick.shape.kind = Kind::Whole;
-            }
-        }
-        for quick in quick.iter_mut().take(packets.len()) {
-            Plan::find(quick, flows);
-        }
-        bytes
     }
 
     /// Sends the packets from `at` on their way, up to the first that is not one of this `kind` for the fast path. Returns
@@ -119,46 +113,36 @@ impl Path<'_> {
         outs: &mut Outs,
         tally: &mut Tally,
     ) -> usize {
-        dpdk::vector::wide(
+        wide(
             #[inline(always)]
-            || self.fast_run_in::<B, REPLIES>(packets, quick, at, outs, tally),
+            || {
+                let kind = if REPLIES { Kind::Reply } else { Kind::Request };
+                let mut counted = *tally;
+                let mut next = at;
+                for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
+                    if quick.shape.kind != kind {
+                        break;
+                    }
+                    let port = if REPLIES {
+                        self.fast_reply(packet, quick, &mut counted)
+                    } else {
+                        self.fast_request(packet, quick, &mut counted)
+                    };
+                    if port.is_none() {
+                        break;
+                    }
+                    outs.set(next, port);
+                    next += 1;
+                }
+                let taken = (next - at) as u64;
+                if REPLIES {
+                    counted.replies += taken;
+                } else {
+                    counted.requests += taken;
+                }
+                *tally = counted;
+                next
+            },
         )
-    }
-
-    #[inline(always)]
-    fn fast_run_in<B: PacketBuf, const REPLIES: bool>(
-        &mut self,
-        packets: &mut Burst<B>,
-        quick: &[Quick; BURST],
-        at: usize,
-        outs: &mut Outs,
-        tally: &mut Tally,
-    ) -> usize {
-        let kind = if REPLIES { Kind::Reply } else { Kind::Request };
-        let mut counted = *tally;
-        let mut next = at;
-        for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
-            if quick.shape.kind != kind {
-                break;
-            }
-            let port = if REPLIES {
-                self.fast_reply(packet, quick, &mut counted)
-            } else {
-                self.fast_request(packet, quick, &mut counted)
-            };
-            if port.is_none() {
-                break;
-            }
-            outs.set(next, port);
-            next += 1;
-        }
-        let taken = (next - at) as u64;
-        if REPLIES {
-            counted.replies += taken;
-        } else {
-            counted.requests += taken;
-        }
-        *tally = counted;
-        next
     }
 }

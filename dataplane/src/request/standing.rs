@@ -131,8 +131,8 @@ impl Standing {
     }
 
     /// Brings the figures of the 64 slots that each word of `candidates` is about up to date, and returns the least that one of
-    /// these candidates costs, and the least work of one; `None` where there is none. Apart from what reads the figures: the compiler keeps the loop over
-    /// atomics small, and that over figures free of calls.
+    /// these candidates costs, and the least work of one; `None` where there is none. Apart from what reads the figures: the
+    /// compiler keeps the loop over atomics small, and that over figures free of calls.
     #[inline(never)]
     pub fn refresh(&mut self, view: &View<'_>, candidates: &[u64]) -> Option<Cost> {
         let mut all = Cost {

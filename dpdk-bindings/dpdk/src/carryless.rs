@@ -110,9 +110,9 @@ fn hash(key: &[[u8; 16]; MAX_BLOCKS + 1], bytes: &[u8]) -> u64 {
 }
 
 /// Sixteen bytes or fewer, with zeros behind.
-#[cfg(any(test, target_arch = "x86_64"))]
+#[must_use]
 #[cold]
-fn padded_block(bytes: &[u8]) -> [u8; 16] {
+pub fn padded_block(bytes: &[u8]) -> [u8; 16] {
     let mut padded = [0; 16];
     padded[..bytes.len()].copy_from_slice(bytes);
     padded
