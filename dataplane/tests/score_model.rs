@@ -10,7 +10,7 @@
 mod support;
 
 use afr_dataplane::aft::residency::{Overlay, Said};
-use afr_dataplane::aft::{Load, Op, ReportOrder, SigKey};
+use afr_dataplane::aft::{Load, Op, RATE_SHIFT, ReportOrder, SigKey};
 use afr_dataplane::config::PolicyKind;
 use afr_dataplane::id::{Incarnation, Slot, WorkerId};
 use afr_dataplane::reply::overlay::{Learned, LoadOverlay};
@@ -306,7 +306,10 @@ impl Model {
         // As documented: for each second that everybody's work takes, new tokens count so many times more.
         let least_us = candidates.iter().map(work_us).min().unwrap_or(0);
         let more_q16 = u128::from(least_us) * u128::from(thrift_per_s) * (1 << 16) / 1_000_000;
-        let weight_q16 = (more_q16 + (1 << 16)).min(u128::from(u32::MAX));
+        let more_q16 = more_q16.min(u128::from(u32::MAX) - (1 << 16));
+        // What they count more is the same at every candidate: that much of the fastest one's time.
+        let fastest_q = candidates.iter().map(|slot| view.rate_q(*slot)).min();
+        let more_q = (more_q16 * u128::from(fastest_q.unwrap_or(0))) >> 16;
         let cost = |slot: &Slot| {
             let holds = |prefix: &&Prefix| {
                 let key = SigKey::new(CATALOGUE, domain, **prefix);
@@ -319,10 +322,9 @@ impl Model {
             let held = prefixes.iter().take_while(holds).last();
             let depth = held.map_or(0, |held| held.depth);
             let new = prompt_tokens - view.estimate(*slot, prompt_tokens, depth).reuse_tokens;
-            let weighed = ((u128::from(new) * weight_q16) >> 16).min(u128::from(u32::MAX)) as u32;
-            // A prompt of so many tokens that nobody holds any of takes as long.
-            let prefill_us = view.estimate(*slot, weighed, 0).prefill_us;
-            standing_us(slot) + prefill_us.min(most)
+            let each_q = (u128::from(view.rate_q(*slot)) + more_q).min(u128::from(u32::MAX));
+            let prefill_us = (u128::from(new) * each_q) >> RATE_SHIFT;
+            standing_us(slot) + prefill_us.min(u128::from(most)) as u64
         };
         let costs: Vec<u64> = candidates.iter().map(cost).collect();
         let limit = costs
@@ -350,6 +352,7 @@ impl Model {
         let least_standing_us = candidates.iter().map(standing_us).min();
         let kept = least.map(|least| (u64::from(least.us), u64::from(least.work_us)));
         assert_eq!(kept, least_standing_us.map(|us| (us, least_us)));
+        assert_eq!(least.map(|least| least.rate_q), fastest_q);
         let picked = pick(PolicyKind::Ttft, &view, &task, &knobs, scratch);
         assert_eq!(picked, right, "of {near:?}");
     }

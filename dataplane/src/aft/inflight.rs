@@ -276,7 +276,8 @@ impl Inflight {
         for (at, counters) in self.counters.iter().enumerate() {
             let slot = Slot(at as u16);
             let fades = u128::from(self.recent(slot)) * u128::from(passed_us);
-            match (fades / u128::from(RECENT_US)) as u64 {
+            // Upwards, so that all of it does in the end.
+            match fades.div_ceil(u128::from(RECENT_US)) as u64 {
                 0 => {}
                 fades => {
                     counters.faded.fetch_add(fades, Ordering::Relaxed);

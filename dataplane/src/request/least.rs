@@ -33,7 +33,7 @@ pub(super) fn least(
         || {
             let weight = match thrift_per_s {
                 0 => Weight::ONE,
-                _ => Weight::new(thrift_per_s, least.work_us),
+                _ => Weight::new(thrift_per_s, least.work_us, least.rate_q),
             };
             let limit_us = score(task.prompt_tokens, weight, least.us, margin_us, scratch);
             one_within(scratch, limit_us, task.flow_hash)
@@ -44,7 +44,12 @@ pub(super) fn least(
 /// How new tokens count with these candidates.
 pub(crate) fn weight(view: &View<'_>, thrift_per_s: u32, candidates: &[u64]) -> Weight {
     let work_us = slots(candidates).map(|slot| view.work_us(slot));
-    Weight::new(thrift_per_s, work_us.min().unwrap_or(0))
+    let rates_q = slots(candidates).map(|slot| view.rate_q(slot));
+    Weight::new(
+        thrift_per_s,
+        work_us.min().unwrap_or(0),
+        rates_q.min().unwrap_or(0),
+    )
 }
 
 /// What those candidates cost that may be chosen; returns the most that a near-tie costs. `standing_us` is the least that any
@@ -61,12 +66,14 @@ fn score(
 ) -> u32 {
     let prompt = Prompt::new(prompt_tokens, weight, &scratch.reuse);
     let greatest_rate_q = scratch.standing.greatest_rate_q();
-    let longest = u64::from(prompt.new_tokens[0]) * u64::from(greatest_rate_q);
+    let longest = u64::from(prompt_tokens) * u64::from(weight.at(greatest_rate_q));
     let is_short = longest >> RATE_SHIFT <= u64::from(MAX_COST_US);
+    // None: some costs do not fit, and are made one by one.
+    let more_q = weight.more_than(greatest_rate_q).filter(|_| is_short);
     let limit = |us: u32| us.saturating_add(margin_us).min(NOBODY - 1);
     // One candidate costs no more than this, for certain.
-    let mut limit_us = limit(standing_us + prefill_us(prompt.new_tokens[0], greatest_rate_q));
-    let new_to_all = [prompt.new_tokens[0]; 64];
+    let mut limit_us = limit(standing_us + prompt.us(0, greatest_rate_q));
+    let new_to_all = [prompt_tokens; 64];
     let known = scratch.standing.known();
     let words = scratch.candidates.iter().zip(&mut scratch.ttft).zip(known);
     for (at, ((candidates, ttft), known)) in words.enumerate() {
@@ -78,8 +85,8 @@ fn score(
         if who.count_ones() <= FEW {
             ttft.us = [NOBODY; 64];
             for bit in bits(who) {
-                let tokens = prompt.new_to(at, bit, level);
-                let us = known.us[bit] + prefill_us(tokens, known.rates_q[bit]);
+                let level = prompt.held(at, bit, level);
+                let us = known.us[bit] + prompt.us(level, known.rates_q[bit]);
                 ttft.us[bit] = us;
                 ttft.least_us = ttft.least_us.min(us);
             }
@@ -91,7 +98,7 @@ fn score(
                 new_to_each = prompt.new_to_each(at, level);
                 &new_to_each
             };
-            estimate(&mut ttft.us, &known, new_tokens, is_short);
+            estimate(&mut ttft.us, &known, new_tokens, weight, more_q);
             if who != u64::MAX {
                 vector::replace(&mut ttft.us, !who, NOBODY);
             }
@@ -112,9 +119,10 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// How many tokens of a prompt are new, weighed.
+/// How many tokens of a prompt are new, and how they count.
 struct Prompt<'a> {
     reuse: &'a Reuse,
+    weight: Weight,
     /// To who holds nothing, then by level of `reuse`.
     new_tokens: [u32; MAX_LEVELS + 1],
 }
@@ -123,11 +131,21 @@ impl<'a> Prompt<'a> {
     #[inline(always)]
     fn new(tokens: u32, weight: Weight, reuse: &'a Reuse) -> Self {
         let mut new_tokens = [0; MAX_LEVELS + 1];
-        new_tokens[0] = weight.of(tokens);
+        new_tokens[0] = tokens;
         for (new_tokens, depth) in new_tokens[1..].iter_mut().zip(reuse.depths()) {
-            *new_tokens = weight.of(tokens - reused_tokens(tokens, *depth));
+            *new_tokens = tokens - reused_tokens(tokens, *depth);
         }
-        Self { reuse, new_tokens }
+        Self {
+            reuse,
+            weight,
+            new_tokens,
+        }
+    }
+
+    /// What the part that is new costs who holds `level` and takes `rate_q` a token.
+    #[inline(always)]
+    fn us(&self, level: usize, rate_q: u32) -> u32 {
+        prefill_us(self.new_tokens[level], self.weight.at(rate_q))
     }
 
     /// Which of the candidates from 64·`word` on may cost as little as `limit_us`, and the level that all of these hold.
@@ -140,9 +158,9 @@ impl<'a> Prompt<'a> {
         limit_us: u32,
     ) -> (u64, usize) {
         let mut who = candidates;
-        for (level, new_tokens) in self.new_tokens.iter().enumerate() {
+        for level in 0..self.new_tokens.len() {
             // None of those who hold no more costs less.
-            if who == 0 || least.us + prefill_us(*new_tokens, least.rate_q) <= limit_us {
+            if who == 0 || least.us + self.us(level, least.rate_q) <= limit_us {
                 return (who, level);
             }
             who &= self.reuse.holders(level, word);
@@ -150,16 +168,16 @@ impl<'a> Prompt<'a> {
         (0, 0)
     }
 
-    /// To the slot 64·`word` + `bit`, which holds `level` at the least.
+    /// The level that the slot 64·`word` + `bit` holds: `level` at the least.
     #[inline(always)]
-    fn new_to(&self, word: usize, bit: usize, mut level: usize) -> u32 {
+    fn held(&self, word: usize, bit: usize, mut level: usize) -> usize {
         while self.reuse.holders(level, word) >> bit & 1 != 0 {
             level += 1;
         }
-        self.new_tokens[level]
+        level
     }
 
-    /// To each of the 64 slots from 64·`word` on, as if all of them held `level`.
+    /// What is new to each of the 64 slots from 64·`word` on, as if all of them held `level`.
     #[inline(always)]
     fn new_to_each(&self, word: usize, mut level: usize) -> [u32; 64] {
         let mut each = [self.new_tokens[level]; 64];
@@ -181,16 +199,23 @@ impl<'a> Prompt<'a> {
     }
 }
 
-/// The costs of 64 slots, to which so many tokens are new; `is_short`: which takes none of them more than [`MAX_COST_US`].
+/// The costs of 64 slots, to which so many tokens are new; `more_q`: what each counts more, if that costs nobody more than
+/// [`MAX_COST_US`].
 #[inline(always)]
-fn estimate(us: &mut [u32; 64], known: &Known<'_>, new_tokens: &[u32; 64], is_short: bool) {
-    if is_short {
+fn estimate(
+    us: &mut [u32; 64],
+    known: &Known<'_>,
+    new_tokens: &[u32; 64],
+    weight: Weight,
+    more_q: Option<u32>,
+) {
+    if let Some(more_q) = more_q {
         const { assert!(RATE_SHIFT == 16, "what products are shifted by") };
-        return vector::add_products(us, known.us, known.rates_q, new_tokens);
+        return vector::add_products(us, known.us, (known.rates_q, more_q), new_tokens);
     }
     let figures = known.us.iter().zip(known.rates_q).zip(new_tokens);
     for (us, ((standing, rate_q), new_tokens)) in us.iter_mut().zip(figures) {
-        *us = standing + prefill_us(*new_tokens, *rate_q);
+        *us = standing + prefill_us(*new_tokens, weight.at(*rate_q));
     }
 }
 

@@ -151,40 +151,56 @@ pub fn prefill_us(tokens: u32, rate_q: u32) -> u32 {
 /// How much a new token of a prompt counts in a choice. What is computed where it is not held delays all who come later, and that
 /// costs the cluster the more, the longer they wait: where even the least loaded candidate has work for a second, a
 /// new token counts `thrift_per_s` times more.
+///
+/// What it counts more is the same at every candidate, in the time of the fastest: else what is new would be drawn to fast
+/// engines, whose caches hold no more than others'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Weight {
-    /// In units of 2^-16.
+    /// With the fastest candidate, in units of 2^-16.
     q16: u64,
+    /// What a new token counts more than its time, like [`Aft::us_per_token_q`].
+    more_q: u32,
 }
 
 impl Weight {
     /// A token counts as a token.
-    pub const ONE: Self = Self { q16: 1 << 16 };
+    pub const ONE: Self = Self {
+        q16: 1 << 16,
+        more_q: 0,
+    };
 
-    /// Where the least that the work of any candidate takes, its pressure included, is `least_us`, at most [`MAX_COST_US`].
+    /// Where the least that the work of any candidate takes, its pressure included, is `least_us`, at most [`MAX_COST_US`], and
+    /// the fastest takes `fastest_q` a token.
     #[inline]
     #[must_use]
-    pub fn new(thrift_per_s: u32, least_us: u32) -> Self {
+    pub fn new(thrift_per_s: u32, least_us: u32, fastest_q: u32) -> Self {
         let more_millionths = u64::from(least_us) * u64::from(thrift_per_s);
         let more_q16 = more_millionths.saturating_mul(1 << 16) / 1_000_000;
+        let more_q16 = more_q16.min(u64::from(u32::MAX) - (1 << 16));
+        let more_q = (more_q16 * u64::from(fastest_q)) >> 16;
         Self {
-            q16: more_q16.saturating_add(1 << 16).min(u64::from(u32::MAX)),
+            q16: more_q16 + (1 << 16),
+            more_q: more_q.min(u64::from(u32::MAX)) as u32,
         }
     }
 
-    /// So many tokens, weighed.
+    /// What a new token counts where one takes `rate_q`.
     #[inline]
     #[must_use]
-    pub const fn of(self, tokens: u32) -> u32 {
-        let tokens = (tokens as u64 * self.q16) >> 16;
-        if tokens > u32::MAX as u64 {
-            u32::MAX
-        } else {
-            tokens as u32
+    pub const fn at(self, rate_q: u32) -> u32 {
+        rate_q.saturating_add(self.more_q)
+    }
+
+    /// What it counts more, if that can be added to `rate_q`.
+    #[inline]
+    pub(super) const fn more_than(self, rate_q: u32) -> Option<u32> {
+        match rate_q.checked_add(self.more_q) {
+            Some(_) => Some(self.more_q),
+            None => None,
         }
     }
 
-    /// In thousandths of a token.
+    /// In thousandths of a token, with the fastest candidate.
     #[must_use]
     pub const fn per_mille(self) -> u64 {
         (self.q16 * 1_000) >> 16
@@ -315,7 +331,7 @@ impl View<'_> {
     #[must_use]
     pub fn cost_us(&self, slot: Slot, prompt_tokens: u32, depth: u16, weight: Weight) -> u64 {
         let new_tokens = prompt_tokens - reused_tokens(prompt_tokens, depth);
-        let prefill_us = prefill_us(weight.of(new_tokens), self.rate_q(slot));
+        let prefill_us = prefill_us(new_tokens, weight.at(self.rate_q(slot)));
         u64::from(self.standing_us(slot, self.work_us(slot))) + u64::from(prefill_us)
     }
 }

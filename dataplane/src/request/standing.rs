@@ -57,13 +57,24 @@ pub struct Least {
     pub rate_q: u32,
 }
 
-/// What a slot costs, in microseconds.
+/// The least figures of all candidates, each for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cost {
-    /// Standing.
+pub struct LeastOfAll {
+    /// Standing cost in microseconds.
     pub us: u32,
-    /// Of it, queue and pressure.
+    /// Queue and pressure, in microseconds.
     pub work_us: u32,
+    /// Rate: that of the fastest.
+    pub rate_q: u32,
+}
+
+/// What a slot costs, in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    /// Standing.
+    us: u32,
+    /// Of it, queue and pressure.
+    work_us: u32,
 }
 
 /// The figures of 64 slots.
@@ -130,14 +141,15 @@ impl Standing {
         }
     }
 
-    /// Brings the figures of the 64 slots that each word of `candidates` is about up to date, and returns the least that one of
-    /// these candidates costs, and the least work of one; `None` where there is none. Apart from what reads the figures: the
+    /// Brings the figures of the 64 slots that each word of `candidates` is about up to date, and returns the least of these
+    /// candidates'; `None` where there is none. Apart from what reads the figures: the
     /// compiler keeps the loop over atomics small, and that over figures free of calls.
     #[inline(never)]
-    pub fn refresh(&mut self, view: &View<'_>, candidates: &[u64]) -> Option<Cost> {
-        let mut all = Cost {
+    pub fn refresh(&mut self, view: &View<'_>, candidates: &[u64]) -> Option<LeastOfAll> {
+        let mut all = LeastOfAll {
             us: UNKNOWN,
             work_us: UNKNOWN,
+            rate_q: u32::MAX,
         };
         for (word, candidates) in candidates.iter().enumerate().take(self.words.len()) {
             if *candidates == 0 {
@@ -154,6 +166,7 @@ impl Standing {
             let least = &self.words[word].least;
             all.us = all.us.min(least.us);
             all.work_us = all.work_us.min(least.work_us);
+            all.rate_q = all.rate_q.min(least.rate_q);
         }
         (all.us != UNKNOWN).then_some(all)
     }

@@ -76,15 +76,21 @@ pub fn replace(figures: &mut [u32; 64], which: u64, value: u32) {
     each_replaced(figures, which, value);
 }
 
-/// Makes of each figure of `base` its sum with `factors`·`by` ≫ 16. Each product is to be below 2⁴⁸, and each sum below 2³².
+/// Makes of each figure of `base` its sum with (`factors` + `more`)·`by` ≫ 16. Each factor with `more` is to be below 2³², each
+/// product below 2⁴⁸, and each sum below 2³².
 #[inline(always)]
-pub fn add_products(sums: &mut [u32; 64], base: &[u32; 64], factors: &[u32; 64], by: &[u32; 64]) {
+pub fn add_products(
+    sums: &mut [u32; 64],
+    base: &[u32; 64],
+    (factors, more): (&[u32; 64], u32),
+    by: &[u32; 64],
+) {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
-        return unsafe { avx2::add_products(sums, base, factors, by) };
+        return unsafe { avx2::add_products(sums, base, (factors, more), by) };
     }
-    each_sum(sums, base, factors, by);
+    each_sum(sums, base, (factors, more), by);
 }
 
 /// The smallest of the figures, all of which are at most `limit`, in `which`, a bit each; `limit` where there is none.
@@ -112,10 +118,15 @@ fn each_replaced(figures: &mut [u32; 64], which: u64, value: u32) {
 
 /// As [`add_products`], one by one.
 #[inline(always)]
-fn each_sum(sums: &mut [u32; 64], base: &[u32; 64], factors: &[u32; 64], by: &[u32; 64]) {
+fn each_sum(
+    sums: &mut [u32; 64],
+    base: &[u32; 64],
+    (factors, more): (&[u32; 64], u32),
+    by: &[u32; 64],
+) {
     let factors = factors.iter().zip(by);
     for ((sum, base), (factor, by)) in sums.iter_mut().zip(base).zip(factors) {
-        *sum = base + ((u64::from(*factor) * u64::from(*by)) >> 16) as u32;
+        *sum = base + ((u64::from(*factor + more) * u64::from(*by)) >> 16) as u32;
     }
 }
 
@@ -339,14 +350,15 @@ mod tests {
                 })
             };
             let base = figures((1 << 30) - 1);
-            let (factors, by) = if round % 2 == 0 {
-                (figures(u32::MAX), figures((1 << 14) - 1))
+            let (factors, more, by) = if round % 2 == 0 {
+                let more = round << 20;
+                (figures(u32::MAX - more), more, figures((1 << 14) - 1))
             } else {
-                (figures((1 << 14) - 1), figures(u32::MAX))
+                (figures((1 << 13) - 1), round % 4_096, figures(u32::MAX))
             };
             let (mut sums, mut each) = ([0; 64], [1; 64]);
-            add_products(&mut sums, &base, &factors, &by);
-            each_sum(&mut each, &base, &factors, &by);
+            add_products(&mut sums, &base, (&factors, more), &by);
+            each_sum(&mut each, &base, (&factors, more), &by);
             assert_eq!(sums, each);
             for which in [
                 0,

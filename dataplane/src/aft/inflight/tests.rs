@@ -111,6 +111,18 @@ fn what_was_sent_is_recent_for_a_while_whatever_reports_say() {
 }
 
 #[test]
+fn the_last_of_what_was_sent_fades_as_well() {
+    let inflight = Inflight::new(2);
+    inflight.reset(SLOT);
+    inflight.sample(1_000_000);
+    inflight.commit_direct(SLOT, 100);
+    for now_us in (1_000_000..1_000_000 + RECENT_US).step_by(COARSE_TICK_US as usize) {
+        inflight.sample(now_us);
+    }
+    assert_eq!(inflight.recent(SLOT), 0);
+}
+
+#[test]
 fn a_new_instance_starts_from_nothing() {
     let inflight = Inflight::new(2);
     inflight.open(SLOT, 100);

@@ -47,14 +47,15 @@ pub(super) fn replace(figures: &mut [u32; 64], which: u64, value: u32) {
 pub(super) fn add_products(
     sums: &mut [u32; 64],
     base: &[u32; 64],
-    factors: &[u32; 64],
+    (factors, more): (&[u32; 64], u32),
     by: &[u32; 64],
 ) {
+    let more = _mm256_set1_epi32(more.cast_signed());
     let sums = sums.as_chunks_mut::<8>().0.iter_mut();
     let base = base.as_chunks::<8>().0;
     let factors = factors.as_chunks::<8>().0.iter().zip(by.as_chunks::<8>().0);
     for ((sum, base), (factors, by)) in sums.zip(base).zip(factors) {
-        let (factors, by) = (load(factors), load(by));
+        let (factors, by) = (_mm256_add_epi32(load(factors), more), load(by));
         // Of the even lanes, the odd lanes: a product takes two.
         let even = _mm256_mul_epu32(factors, by);
         let odd = _mm256_mul_epu32(
