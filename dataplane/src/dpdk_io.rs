@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use dpdk::wait::Waiter;
 use dpdk::{Mbuf, Mempool, RingSender, RxQueue, TxQueue, free_burst};
 
 use crate::aft::Aft;
@@ -71,14 +72,20 @@ impl PacketPool for Mempool {
 }
 
 /// What a worker does when there is nothing to receive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Idle {
     /// Asks again at once: lowest latency, a core in full.
     Spin,
     /// After so many empty rounds, sleeps for so many microseconds between rounds: for machines that have other work
     /// for the core.
     Sleep(u32, u32),
+    /// The same, but where all that it receives comes by sockets it sleeps until something comes, at most [`WAIT`] between
+    /// rounds. Where that fails, so many microseconds.
+    Wait(u32, u32, Waiter),
 }
+
+/// The longest that a worker waits for packets: what else there is to do, generations and peers' news, waits as long.
+pub const WAIT: Duration = Duration::from_millis(1);
 
 /// Everything a worker's loop is made of.
 #[derive(Debug)]
@@ -287,14 +294,28 @@ impl WorkerLoop {
             } else {
                 empty_rounds = empty_rounds.saturating_add(1);
                 self.worker.counters_mut().count(Figure::IdlePolls);
-                if let Idle::Sleep(after, us) = self.idle
-                    && empty_rounds > after
-                {
-                    std::thread::sleep(Duration::from_micros(u64::from(us)));
-                }
+                self.rest(empty_rounds);
             }
         }
         self.finish();
+    }
+
+    /// After so many rounds in which nothing was received.
+    fn rest(&mut self, empty_rounds: u32) {
+        let sleep = |us: u32| std::thread::sleep(Duration::from_micros(u64::from(us)));
+        match &mut self.idle {
+            Idle::Spin => {}
+            Idle::Sleep(after, us) => {
+                if empty_rounds > *after {
+                    sleep(*us);
+                }
+            }
+            Idle::Wait(after, us, waiter) => {
+                if empty_rounds > *after && waiter.wait(WAIT).is_err() {
+                    sleep(*us);
+                }
+            }
+        }
     }
 
     /// One round: every port once, then what is done between bursts. Returns how many packets there were.

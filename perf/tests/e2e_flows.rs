@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)] // a test says what is wrong by failing
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use afr_perf::lab::{
     Client, Dial, EchoCluster, Interrupt, Lab, LabSpec, PeerError, client_address,
@@ -264,4 +267,40 @@ fn who_waits_for_a_silent_instance_is_told() {
     let now = reached(&cluster);
     assert!(now.contains_key("i2"), "{now:?}");
     cluster.afrd.stop().unwrap();
+}
+
+/// The system call that the worker's thread is in: its number, or "running".
+fn call_of_the_worker(cluster: &EchoCluster) -> String {
+    let tasks = format!("/proc/{}/task", cluster.afrd.id());
+    let is_worker = |task: &PathBuf| {
+        let name = fs::read_to_string(task.join("comm"));
+        name.is_ok_and(|name| name.starts_with("rte-worker"))
+    };
+    let mut tasks = fs::read_dir(tasks)
+        .unwrap()
+        .map(|task| task.unwrap().path());
+    let worker = tasks.find(is_worker).unwrap();
+    let call = fs::read_to_string(worker.join("syscall")).unwrap();
+    call.split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn an_idle_worker_waits_for_packets_and_misses_none() {
+    const PPOLL: &str = if cfg!(target_arch = "x86_64") {
+        "271"
+    } else {
+        "73"
+    };
+    let cluster = cluster(2, None);
+    let mut client = cluster.connect().unwrap();
+    for _ in 0..20 {
+        client.exchange(20_000).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while call_of_the_worker(&cluster) != PPOLL {
+            assert!(Instant::now() < until, "it does not wait for packets");
+        }
+    }
 }

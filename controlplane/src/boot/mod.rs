@@ -6,6 +6,7 @@
 mod memory;
 mod remarks;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,6 +19,7 @@ use afr_dataplane::handoff::{Handoff, Lanes};
 use afr_dataplane::id::{PortIx, WorkerId};
 use afr_dataplane::message::Shared;
 use afr_dataplane::worker::Peers;
+use dpdk::wait::{Waiter, packet_sockets};
 use dpdk::{
     Eal, EalError, LcoreError, LcoreHandle, LcoreId, MempoolConfig, MempoolError, Port, PortConfig,
     PortError, RingError, RingSender, RssConfig, RssTypes, RxQueue, SocketPools, TxQueue,
@@ -92,6 +94,8 @@ pub struct Hardware {
     facts: Vec<PortFacts>,
     /// By worker.
     queues: Vec<Queues>,
+    /// By worker: the sockets that its receive queues read, of those that read one.
+    sockets: Vec<Vec<OwnedFd>>,
     lcores: Vec<LcoreId>,
     /// Of each worker.
     places: Vec<remarks::Place>,
@@ -151,6 +155,7 @@ impl Hardware {
         let mut hardware = Self {
             places: places.collect(),
             queues: (0..workers).map(|_| (Vec::new(), Vec::new())).collect(),
+            sockets: (0..workers).map(|_| Vec::new()).collect(),
             eal,
             pools,
             ports: Arc::default(),
@@ -212,6 +217,7 @@ impl Hardware {
             queues,
         });
         let at = PortIx((self.facts.len() - 1) as u8);
+        self.find_sockets(name, device);
         let mut pairs = rx.into_iter().zip(tx);
         for (own_rx, own_tx) in &mut self.queues {
             let (rx, tx) = pairs.next().unzip();
@@ -219,6 +225,37 @@ impl Hardware {
             own_tx.push(tx);
         }
         Ok(port)
+    }
+
+    /// Finds what workers can wait for where they sleep and the device is a kernel interface.
+    fn find_sockets(&mut self, name: &str, device: &crate::config::Device) {
+        // Who steers receives by rings besides.
+        if self.idle == Idle::Spin || self.steering.is_some() {
+            return;
+        }
+        let Some(interface) = device.kind.packet_interface() else {
+            return;
+        };
+        match packet_sockets(interface) {
+            Ok(sockets) if sockets.len() == usize::from(device.queues) => {
+                for (own, socket) in self.sockets.iter_mut().zip(sockets) {
+                    own.push(socket);
+                }
+            }
+            other => self.remarks.push(remarks::no_sockets(name, other.err())),
+        }
+    }
+
+    /// What the worker does when idle. It waits for packets if all that it receives comes by sockets.
+    fn idle(&mut self, worker: usize, rx_queues: usize) -> dpdk_io::Idle {
+        let sockets = std::mem::take(&mut self.sockets[worker]);
+        match self.idle {
+            Idle::Spin => dpdk_io::Idle::Spin,
+            Idle::Sleep { after_polls, us } if sockets.len() == rx_queues && rx_queues > 0 => {
+                dpdk_io::Idle::Wait(after_polls, us, Waiter::new(sockets))
+            }
+            Idle::Sleep { after_polls, us } => dpdk_io::Idle::Sleep(after_polls, us),
+        }
     }
 
     /// What the ports turned out to be, in their order.
@@ -284,6 +321,7 @@ impl Hardware {
             let id = WorkerId(at as u16);
             let (handoff, mut lanes) = rings.next().unwrap_or_default();
             let ways = tx.into_iter().zip(std::mem::take(&mut lanes.to));
+            let idle = self.idle(at, rx.len());
             let parts = WorkerParts {
                 id,
                 rx,
@@ -294,10 +332,7 @@ impl Hardware {
                 reader,
                 shared: Arc::clone(shared),
                 peers: peers.clone(),
-                idle: match self.idle {
-                    Idle::Spin => dpdk_io::Idle::Spin,
-                    Idle::Sleep { after_polls, us } => dpdk_io::Idle::Sleep(after_polls, us),
-                },
+                idle,
                 clock: clock.clone(),
                 seeds,
             };

@@ -47,6 +47,15 @@ pub(super) fn too_few_mbufs(process: &Process) -> Option<String> {
     })
 }
 
+/// The sockets of a kernel interface were not found.
+pub(super) fn no_sockets(port: &str, error: Option<std::io::Error>) -> String {
+    let why = error.map_or_else(String::new, |error| format!(" ({error})"));
+    format!(
+        "port {port}: its packet sockets are not found in /proc{why}: workers sleep for workers.idle_us instead of until a \
+         packet comes"
+    )
+}
+
 /// What the device did not grant, and what follows.
 pub(super) fn refusals(port: &str, applied: &Applied) -> Vec<String> {
     let mut refusals = Vec::new();

@@ -164,6 +164,19 @@ impl DeviceKind {
         }
     }
 
+    /// The kernel interface whose packets `net_af_packet` reads, if that is the device's driver.
+    #[must_use]
+    pub fn packet_interface(&self) -> Option<&str> {
+        match self {
+            Self::Pci(_) => None,
+            Self::Virtual(arguments) => {
+                let mut arguments = arguments.strip_prefix("net_af_packet")?.split(',');
+                arguments.find_map(|argument| argument.strip_prefix("iface="))
+            }
+            Self::Interface { interface, .. } => Some(interface),
+        }
+    }
+
     /// DPDK's name of the device.
     #[must_use]
     pub fn name(&self) -> String {
@@ -279,9 +292,13 @@ mod tests {
             ]
         );
         assert_eq!(interface.name(), "net_af_packet1");
+        assert_eq!(interface.packet_interface(), Some("veth0"));
         let pcap = DeviceKind::Virtual("net_pcap0,rx_pcap=in.pcap".to_owned());
         assert_eq!(pcap.eal_args(1)[1], "net_pcap0,rx_pcap=in.pcap");
         assert_eq!(pcap.name(), "net_pcap0");
+        assert_eq!(pcap.packet_interface(), None);
+        let whole = DeviceKind::Virtual("net_af_packet7,iface=veth7,qpairs=1".to_owned());
+        assert_eq!(whole.packet_interface(), Some("veth7"));
         let pci = DeviceKind::Pci("0000:03:00.0".to_owned());
         assert_eq!(pci.eal_args(4), ["-a", "0000:03:00.0"]);
     }

@@ -1,5 +1,7 @@
 //! Watching over the instances: what their reports and their silence mean.
 
+use std::sync::Arc;
+
 use afr_dataplane::aft::{Load, Op};
 use afr_dataplane::id::{Now, Slot};
 use afr_wire::ClassId;
@@ -67,7 +69,9 @@ impl ControlCore {
         self.timers.watch_us = now.mono_us;
         let stale_us = self.running.plane.dispatch.stale_report_us;
         let dead_after_us = self.running.control.dead_after_us;
-        for slot in (0..self.watched.len() as u16).map(Slot) {
+        // Most slots of most AFRs are free.
+        let shared = Arc::clone(&self.shared);
+        for slot in shared.inflight.sampled() {
             let Some(watched) = &mut self.watched[slot.index()] else {
                 continue;
             };

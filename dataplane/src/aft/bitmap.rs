@@ -159,13 +159,17 @@ impl Bitmap {
 
 /// The slots whose bit is set in `words`, ascending.
 pub(crate) fn iter_words(words: &[u64]) -> impl Iterator<Item = Slot> {
-    words.iter().enumerate().flat_map(|(index, &word)| {
-        std::iter::successors((word != 0).then_some(word), |rest| {
-            let rest = rest & (rest - 1);
-            (rest != 0).then_some(rest)
-        })
-        .map(move |rest| Slot((index * 64 + rest.trailing_zeros() as usize) as u16))
+    let words = words.iter().enumerate();
+    words.flat_map(|(index, word)| iter_word(index, *word))
+}
+
+/// The slots of word `index` whose bits are set, ascending.
+pub(crate) fn iter_word(index: usize, word: u64) -> impl Iterator<Item = Slot> {
+    std::iter::successors((word != 0).then_some(word), |rest| {
+        let rest = rest & (rest - 1);
+        (rest != 0).then_some(rest)
     })
+    .map(move |rest| Slot((index * 64 + rest.trailing_zeros() as usize) as u16))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub const RECENT_US: u64 = 60_000_000;
 
 use crossbeam_utils::CachePadded;
 
+use super::bitmap::iter_word;
 use crate::id::Slot;
 
 pub use clock::{ClockMap, ClockTrust};
@@ -249,8 +250,11 @@ impl Inflight {
         // None the first time.
         self.fade((tick / COARSE_RATIO).saturating_sub(last_tick / COARSE_RATIO));
         for (word, sampled) in self.sampled.iter().enumerate() {
-            let sampled = sampled.load(Ordering::Relaxed).to_le_bytes();
-            for (group, sampled) in sampled.into_iter().enumerate() {
+            let sampled = sampled.load(Ordering::Relaxed);
+            if sampled == 0 {
+                continue;
+            }
+            for (group, sampled) in sampled.to_le_bytes().into_iter().enumerate() {
                 let changes = self.changes[word][group].load(Ordering::Acquire);
                 let entered = &self.entered[word][group];
                 if sampled == 0 || (fine_alone && entered.load(Ordering::Relaxed) == changes) {
@@ -273,8 +277,8 @@ impl Inflight {
         if passed_us == 0 {
             return;
         }
-        for (at, counters) in self.counters.iter().enumerate() {
-            let slot = Slot(at as u16);
+        for slot in self.sampled() {
+            let counters = &self.counters[slot.index()];
             let fades = u128::from(self.recent(slot)) * u128::from(passed_us);
             // Upwards, so that all of it does in the end.
             match fades.div_ceil(u128::from(RECENT_US)) as u64 {
@@ -285,6 +289,12 @@ impl Inflight {
                 }
             }
         }
+    }
+
+    /// The slots that are sampled: those that have an instance.
+    pub fn sampled(&self) -> impl Iterator<Item = Slot> {
+        let words = self.sampled.iter().enumerate();
+        words.flat_map(|(index, word)| iter_word(index, word.load(Ordering::Relaxed)))
     }
 
     /// *C* as it was at `at_us`, or shortly before: by up to [`FINE_TICK_US`] for the last 65 ms, by up to [`MIDDLE_TICK_US`] for

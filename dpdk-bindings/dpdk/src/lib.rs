@@ -9,6 +9,7 @@
 //! | [`RxQueue`], [`TxQueue`] | one queue; one thread at a time | with the port |
 //! | [`RingSender`], [`RingReceiver`] | the ends of a ring, and what is in it | with the second end |
 //! | [`LcoreHandle`] | a closure running on a worker core | joined |
+//! | [`wait::Waiter`] | duplicates of the packet sockets it waits for | closed when dropped |
 //!
 //! A burst is an `ArrayVec<Mbuf, N>`: an [`Mbuf`] is one pointer wide, so the driver reads and writes the array itself.
 //!
@@ -82,6 +83,8 @@ mod port;
 mod queue;
 #[cfg(feature = "eal")]
 mod ring;
+#[cfg(feature = "eal")]
+pub mod wait;
 
 #[cfg(feature = "hash")]
 pub use self::hash::{HashConfig, HashError, HashTable};

@@ -5,8 +5,12 @@
 
 mod common;
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use arrayvec::ArrayVec;
 use common::{TempFile, eal, open, pool, read_pcap, write_pcap};
+use dpdk::wait::{Waiter, packet_sockets};
 use dpdk::{
     Direction, Errno, Mbuf, Mempool, Offloads, Port, PortConfig, PortError, RssConfig, RssTypes,
     RxOffloads, Setting, TxOffloads,
@@ -409,6 +413,26 @@ fn a_packet_socket_opens_though_it_refuses_the_mtu() {
         }
     );
     assert_eq!(port.mtu().unwrap(), 1_500);
+
+    // Who waits for its sockets is woken by what comes, and by nothing else once that is received.
+    let sockets = packet_sockets("lo").unwrap();
+    assert_eq!(sockets.len(), 2, "one a queue");
+    let mut waiter = Waiter::new(sockets);
+    let mut rx = rx;
+    let payload = b"who waits for a packet socket is woken by the kernel";
+    let sender = UdpSocket::bind("[::1]:0").unwrap();
+    let mut has_come = false;
+    while !has_come {
+        sender.send_to(payload, "[::1]:9").unwrap();
+        assert!(waiter.wait(Duration::from_secs(100)).unwrap());
+        while waiter.wait(Duration::ZERO).unwrap() {
+            for rx in &mut rx {
+                let mut burst = ArrayVec::<Mbuf, 32>::new();
+                rx.receive(&mut burst);
+                has_come |= burst.iter().any(|mbuf| mbuf.data().ends_with(payload));
+            }
+        }
+    }
     drop((port, rx, tx));
     assert_eq!(pool.available(), pool.size());
 }
