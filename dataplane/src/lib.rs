@@ -26,6 +26,7 @@ pub mod host;
 pub mod death;
 pub mod clock;
 pub mod explain;
+mod classify;
 mod outs;
 pub mod path;
 pub mod worker;

@@ -9,6 +9,7 @@
 
 use afr_wire::Place;
 
+use crate::classify::flow_key;
 use crate::id::PeerIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be16, be32, byte, put};
@@ -16,7 +17,6 @@ use crate::packet::encap::{decapsulated_ecn, set_ecn, traffic_class};
 use crate::packet::parse::{self, Parsed, Routing, Upper};
 use crate::path::{Item, Path, Target};
 use crate::verdict::{DropReason, MetadataNote, Verdict};
-use crate::worker::flow_key;
 
 impl Path<'_> {
     /// Takes a packet addressed to an own SID.
