@@ -128,7 +128,8 @@ struct Model {
 
 impl Model {
     fn new(instances: u16) -> Self {
-        let world = World::new(Setup::new(instances));
+        let setup = Setup::new(instances);
+        let world = World::new(setup.config(|config| config.dispatch.recent_per_mille = 200));
         let slots = world.aft().slots();
         Self {
             loads: LoadOverlay::new(slots),

@@ -51,7 +51,7 @@ impl Default for Dispatch {
         Self {
             near_tie_us: 2_000,
             thrift_per_s: 100,
-            recent_per_mille: 30,
+            recent_per_mille: 200,
             pressure_full_us: 50_000,
             pressure_from: 0,
             guard_us: 1_000,

@@ -320,6 +320,7 @@ fn config() -> Config {
         dispatch: Dispatch {
             near_tie_us: 0,
             thrift_per_s: 0,
+            recent_per_mille: 0,
             pressure_full_us: 200_000,
             pressure_from: 230,
             replay_limit: u16::MAX,
