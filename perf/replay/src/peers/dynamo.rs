@@ -170,9 +170,12 @@ mod tests {
         router.place(0, &jobs[1], &[0]).unwrap();
         let own = &router.own[0];
         assert_eq!((own.prefill_tokens(), own.blocks.len()), (2_700, 4));
-        router.broken(1, &jobs[0], 0);
+        router.prefilled(1, &jobs[1], 0);
         let own = &router.own[0];
-        assert_eq!((own.prefill_tokens(), own.blocks.len()), (600, 1));
+        assert_eq!((own.prefill_tokens(), own.blocks.len()), (2_100, 4));
+        router.broken(2, &jobs[0], 0);
+        let own = &router.own[0];
+        assert_eq!((own.prefill_tokens(), own.blocks.len()), (0, 1));
         assert_eq!(own.cut_short, 1);
     }
 }

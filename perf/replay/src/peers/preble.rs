@@ -95,6 +95,8 @@ mod tests {
         let both = [0, 1];
         let home = router.place(0, &jobs[0], &both).unwrap();
         assert_eq!(router.place(1, &jobs[1], &both), Ok(home));
+        // Though the other has been sent less by more than it would have to compute.
+        assert_eq!(router.place(1, &jobs[1], &both), Ok(home));
         let half = router.place(2, &jobs[2], &both);
         assert_eq!(half, Ok(1 - home), "half is not more");
         router.declared(3, home, Standing::Down);
