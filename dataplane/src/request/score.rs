@@ -3,6 +3,7 @@
 //! `ttft = (pending + in flight + prompt − reuse) / prefill rate + pressure`, after the load the worker itself knows
 //! where that is newer than its generation's. Rate and pressure, which change slowly, are the generation's.
 
+use crate::aft::bitmap::iter_words;
 use crate::aft::inflight::Inflight;
 use crate::aft::reuse::Reuse;
 use crate::aft::{Aft, Load, RATE_SHIFT};
@@ -80,14 +81,7 @@ impl Scratch {
 /// The slots whose bits are set.
 #[inline]
 pub fn slots(candidates: &[u64]) -> impl Iterator<Item = Slot> + '_ {
-    candidates.iter().enumerate().flat_map(|(at, word)| {
-        let mut left = *word;
-        std::iter::from_fn(move || {
-            let bit = (left != 0).then(|| left.trailing_zeros())?;
-            left &= left - 1;
-            Some(Slot((at * 64) as u16 + bit as u16))
-        })
-    })
+    iter_words(candidates)
 }
 
 /// The state that an estimate is made from.

@@ -7,7 +7,7 @@
 use std::ffi::{CString, c_int};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
-use std::{fs, io, mem};
+use std::{fs, io};
 
 /// The packet sockets that this process has bound to the interface, those that were opened first in front: `net_af_packet` opens its
 /// queues' in their order. They are duplicates: they may be closed without the driver's being closed.
@@ -148,7 +148,7 @@ fn take_error(socket: &OwnedFd) -> io::Error {
         )
     };
     match result {
-        0 => io::Error::from_raw_os_error(mem::take(&mut error)),
+        0 => io::Error::from_raw_os_error(error),
         _ => io::Error::last_os_error(),
     }
 }
