@@ -20,13 +20,13 @@ pub(crate) const REPORT_PREFIX_LEN: usize = 5;
 /// Label (4), kind (1), source (16), destination (16), protocol (1), destination port (2).
 pub(crate) const REQUEST_PREFIX_LEN: usize = 40;
 /// What they begin with, as a number whose lowest byte is the first.
-pub(crate) const REQUEST_KIND_AND_LABEL: u128 = kind_and_label(Kind::Request);
+pub(crate) const REQUEST_KIND_AND_LABEL: u64 = kind_and_label(Kind::Request);
 /// The same of reports.
-pub(crate) const REPORT_KIND_AND_LABEL: u128 = kind_and_label(Kind::Report);
+pub(crate) const REPORT_KIND_AND_LABEL: u64 = kind_and_label(Kind::Report);
 
-const fn kind_and_label(kind: Kind) -> u128 {
+const fn kind_and_label(kind: Kind) -> u64 {
     let [a, b, c, d] = *LABEL;
-    (u32::from_le_bytes([a, b, c, d]) as u128) | (kind as u128) << 32
+    (u32::from_le_bytes([a, b, c, d]) as u64) | (kind as u64) << 32
 }
 
 /// How tags are made; a key ring entry names it, the object does not.
@@ -323,7 +323,7 @@ fn report_text(object: &[u8]) -> Text<{ REPORT_PREFIX_LEN + MAX_REPORT_LEN }> {
 /// Whether two tags are equal, in a time that does not depend on where they differ. They are folded
 /// into one word first: `subtle` hides each step from the optimiser, which is dear byte by byte.
 #[inline]
-pub(crate) fn same(one: &[u8; MAC_LEN], other: &[u8; MAC_LEN]) -> bool {
+fn same(one: &[u8; MAC_LEN], other: &[u8; MAC_LEN]) -> bool {
     let difference = u128::from_ne_bytes(*one) ^ u128::from_ne_bytes(*other);
     let folded = difference as u64 | (difference >> 64) as u64;
     folded.ct_eq(&0).into()

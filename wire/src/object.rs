@@ -118,6 +118,12 @@ fn kind(data: &[u8]) -> Result<Kind, ParseError> {
     }
 }
 
+/// Whether an object that begins with these bytes is of version 1 and this kind.
+#[inline(always)]
+pub(crate) fn is_kind([high, low, version_kind]: [u8; 3], kind: Kind) -> bool {
+    u16::from_be_bytes([high, low]) == EXID && version_kind == VERSION << 4 | kind as u8
+}
+
 /// The head of an object about to be written.
 pub(crate) fn emit_head(
     kind: Kind,

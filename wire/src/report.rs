@@ -5,7 +5,9 @@
 mod value;
 
 use crate::error::{Malformation, ParseError, Section};
-use crate::object::{Object, Place, be16, be32, head, mac_len, padded, truncated, wrong_length};
+use crate::object::{
+    Kind, Object, Place, be16, be32, head, is_kind, mac_len, padded, truncated, wrong_length,
+};
 use crate::{
     CatalogueVersion, ClassId, DomainId, InstanceId, KeyId, MAC_LEN, MAX_REFUSALS, Prefix,
     REPORT_FIXED_LEN, ReportFlags,
@@ -48,8 +50,20 @@ pub struct ReportView<'a> {
 }
 
 impl<'a> ReportView<'a> {
+    /// The report that `data` are, if they are a well-formed one: as [`Object::parse`], for who does not ask why not. Inlined, for
+    /// what is not used of the answer is not computed then.
+    #[inline(always)]
+    pub fn of(data: &'a [u8], place: Place) -> Option<Self> {
+        let (head, _) = data.split_first_chunk()?;
+        if is_kind(*head, Kind::Report) {
+            Self::parse(data, place).ok()
+        } else {
+            None
+        }
+    }
+
     /// Splits `bytes`, whose exid, version and kind are known to be ours, into its sections.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(bytes: &'a [u8], place: Place) -> Result<Self, ParseError> {
         let Some((fixed, rest)) = bytes.split_first_chunk() else {
             return Err(truncated(bytes, REPORT_FIXED_LEN));

@@ -5,7 +5,9 @@
 mod value;
 
 use crate::error::{Malformation, ParseError, Section};
-use crate::object::{Object, be16, be32, be64, head, mac_len, padded, truncated, wrong_length};
+use crate::object::{
+    Kind, Object, be16, be32, be64, head, is_kind, mac_len, padded, truncated, wrong_length,
+};
 use crate::{
     BLOOM_LEN, CatalogueVersion, ClassId, DomainId, KeyId, LabelHash, MAC_LEN, MAX_LABELS,
     MAX_PREFIXES, PolicyScope, Prefix, REQUEST_FIXED_LEN, RequestFlags,
@@ -38,8 +40,20 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
+    /// The request that `data` are, if they are a well-formed one: as [`Object::parse`] with [`Place::InBand`](crate::Place), for who does
+    /// not ask why not. Inlined, for what is not used of the answer is not computed then.
+    #[inline(always)]
+    pub fn of(data: &'a [u8]) -> Option<Self> {
+        let (head, _) = data.split_first_chunk()?;
+        if is_kind(*head, Kind::Request) {
+            Self::parse(data).ok()
+        } else {
+            None
+        }
+    }
+
     /// Splits `bytes`, whose exid, version and kind are known to be ours, into its sections.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         let Some((fixed, rest)) = bytes.split_first_chunk() else {
             return Err(truncated(bytes, REQUEST_FIXED_LEN));

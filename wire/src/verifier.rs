@@ -6,24 +6,35 @@
 use aes_lanes::{Batch, Engine, LANES};
 
 use crate::mac::{
-    REPORT_KIND_AND_LABEL, REPORT_PREFIX_LEN, REQUEST_KIND_AND_LABEL, REQUEST_PREFIX_LEN, same,
+    REPORT_KIND_AND_LABEL, REPORT_PREFIX_LEN, REQUEST_KIND_AND_LABEL, REQUEST_PREFIX_LEN,
 };
 use crate::{
-    ClusterId, InstanceId, MAC_LEN, MAX_REPORT_LEN_IN_BAND, MAX_REQUEST_LEN, MasterKey,
-    REPORT_FIXED_LEN, REQUEST_FIXED_LEN, RequestContext,
+    ClusterId, MAC_LEN, MAX_REPORT_LEN_IN_BAND, MAX_REQUEST_LEN, MasterKey, REPORT_FIXED_LEN,
+    REQUEST_FIXED_LEN,
 };
 
 pub use aes_lanes::Master as ExpandedMaster;
 
 /// Objects that a [`Verifier`] takes at once.
 pub const MAX_LANES: usize = LANES;
-/// Blocks of the longest text.
-const BLOCKS: usize = (REQUEST_PREFIX_LEN + MAX_REQUEST_LEN).div_ceil(16);
-const _: () = assert!(REPORT_PREFIX_LEN + MAX_REPORT_LEN_IN_BAND <= 16 * BLOCKS);
+/// Blocks of the longest text, and of what is written behind it whether it counts or not.
+const BLOCKS: usize = (REQUEST_PREFIX_LEN + MAX_REQUEST_LEN + 16).div_ceil(16);
+const _: () = assert!(REPORT_PREFIX_LEN + MAX_REPORT_LEN_IN_BAND + 16 <= 16 * BLOCKS);
 /// What a request key is derived from begins with: label and role.
 const DERIVATION: u128 = u128::from_le_bytes(*b"AFR1req\0\0\0\0\0\0\0\0\0");
 /// The same of a report key, and the one bit behind its one block.
 const REPORT_DERIVATION: u128 = u128::from_le_bytes(*b"AFR1rpt\0\0\0\0\0\0\0\0\x80");
+
+/// Under which master senders sign, and as whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signers {
+    /// The place of the master among those to come.
+    pub master: u8,
+    /// The cluster that is signed for.
+    pub cluster: ClusterId,
+    /// What of a source a sender's key depends on, as a mask ([`masked_source`](crate::masked_source) of all ones).
+    pub mask: [u8; 16],
+}
 
 /// Checks the MACs of up to [`MAX_LANES`] requests and reports under
 /// [`MacAlgorithm::AesCmac`](crate::MacAlgorithm::AesCmac), each under the key of its own sender: as
@@ -33,8 +44,41 @@ const REPORT_DERIVATION: u128 = u128::from_le_bytes(*b"AFR1rpt\0\0\0\0\0\0\0\0\x
 pub struct Verifier {
     engine: Engine,
     batch: Batch<BLOCKS>,
-    macs: [[u8; MAC_LEN]; LANES],
+    senders: [Sender; LANES],
+    /// Whether all are as the first.
+    one_sender: bool,
     count: usize,
+}
+
+/// Whose key is to be derived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sender {
+    /// A masked source as it is in a packet, or the number of an instance.
+    name: u128,
+    cluster: ClusterId,
+    master: u8,
+    reports: bool,
+}
+
+impl Sender {
+    const NOBODY: Self = Self {
+        name: 0,
+        cluster: ClusterId(0),
+        master: 0,
+        reports: false,
+    };
+
+    fn enter(&self, lane: usize, batch: &mut Batch<BLOCKS>) {
+        let cluster = u128::from(self.cluster.0.swap_bytes());
+        if self.reports {
+            let only = REPORT_DERIVATION | cluster << 56 | self.name << 88;
+            batch.derive_short(lane, self.master, only.to_le_bytes());
+        } else {
+            let first = DERIVATION | cluster << 56 | self.name << 88;
+            let second = self.name >> 40 | 0x80 << 88;
+            batch.derive(lane, self.master, [first, second].map(u128::to_le_bytes));
+        }
+    }
 }
 
 impl Verifier {
@@ -48,7 +92,8 @@ impl Verifier {
         Self {
             engine,
             batch: Batch::default(),
-            macs: [[0; MAC_LEN]; LANES],
+            senders: [Sender::NOBODY; LANES],
+            one_sender: true,
             count: 0,
         }
     }
@@ -60,115 +105,104 @@ impl Verifier {
     }
 
     /// Takes one more request, given as its bytes, of which the last are taken to be the MAC. Whether they are a well-formed
-    /// request at all is for [`Object::parse`](crate::Object::parse) to say. `master` is its place among the masters to come;
-    /// `sender` is the packet's source through [`masked_source`](crate::masked_source).
+    /// request at all is for [`Object::parse`](crate::Object::parse) to say. `addresses` are the packet's source and final
+    /// destination; `protocol` and `destination_port` as in [`RequestContext`](crate::RequestContext).
     ///
     /// `false`, and not taken, if the bytes are too short or too long for a request with a MAC, or no more are taken.
-    #[inline]
+    // A function of its own, so that it has the registers to itself.
+    #[inline(never)]
     pub fn add(
         &mut self,
-        master: u8,
-        cluster: ClusterId,
-        sender: [u8; 16],
-        context: &RequestContext,
+        signers: &Signers,
+        addresses: &[u8; 32],
+        (protocol, destination_port): (u8, u16),
         object: &[u8],
     ) -> bool {
         let lane = self.count;
-        let Some((signed, mac)) = object.split_last_chunk::<MAC_LEN>() else {
+        let Some((_, mac)) = object.split_last_chunk::<MAC_LEN>() else {
             return false;
         };
-        let fits = signed.len() >= REQUEST_FIXED_LEN && object.len() <= MAX_REQUEST_LEN;
-        let (true, Some(place), Some(head)) =
-            (fits, self.macs.get_mut(lane), signed.first_chunk::<8>())
-        else {
+        let fits = object.len() >= REQUEST_FIXED_LEN + MAC_LEN && object.len() <= MAX_REQUEST_LEN;
+        if !fits || lane >= LANES {
             return false;
-        };
-        *place = *mac;
-        self.count += 1;
-
-        // Words instead of bytes put together: what is stored in pieces cannot be loaded as a whole at once.
-        let sender = u128::from_le_bytes(sender);
-        let cluster = u128::from(cluster.0.swap_bytes());
-        let first = DERIVATION | cluster << 56 | sender << 88;
-        let second = sender >> 40 | 0x80 << 88;
-        let derivation = [first, second].map(u128::to_le_bytes);
-        self.batch.derive(lane, master, derivation);
-
-        let source = u128::from_le_bytes(context.source);
-        let destination = u128::from_le_bytes(context.destination);
-        let port = u128::from(context.destination_port.swap_bytes());
-        let behind = u128::from(context.protocol) << 40 | port << 48;
-        let head = u128::from(u64::from_le_bytes(*head)) << 64;
-        for (at, block) in [
-            REQUEST_KIND_AND_LABEL | source << 40,
-            source >> 88 | destination << 40,
-            destination >> 88 | behind | head,
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            self.batch.put(lane, at, block.to_le_bytes());
         }
+        self.batch.expect(lane, *mac);
+        let source = addresses
+            .first_chunk()
+            .copied()
+            .map_or(0, u128::from_le_bytes);
+        self.taken(Sender {
+            name: source & u128::from_le_bytes(signers.mask),
+            cluster: signers.cluster,
+            master: signers.master,
+            reports: false,
+        });
 
-        self.text(lane, 3, &object[8..], REQUEST_PREFIX_LEN + object.len());
+        let text = self.batch.text(lane);
+        put(text, 0, REQUEST_KIND_AND_LABEL.to_le_bytes());
+        put(text, 5, *addresses);
+        let port = u32::from(destination_port.swap_bytes());
+        put(text, 37, (u32::from(protocol) | port << 8).to_le_bytes());
+        self.object(lane, REQUEST_PREFIX_LEN, object);
         true
     }
 
-    /// The same for a report, from this instance. `false`, and not taken, if the bytes are too short for a report with a MAC or
-    /// too long for one in band, or no more are taken.
-    #[inline]
-    pub fn add_report(
-        &mut self,
-        master: u8,
-        cluster: ClusterId,
-        instance: InstanceId,
-        object: &[u8],
-    ) -> bool {
+    /// The same for a report, in the name of the instance that it says it is of. `false`, and not taken, if the bytes are too
+    /// short for a report with a MAC or too long for one in band, or no more are taken.
+    #[inline(never)]
+    pub fn add_report(&mut self, signers: &Signers, object: &[u8]) -> bool {
         let lane = self.count;
         let Some((signed, mac)) = object.split_last_chunk::<MAC_LEN>() else {
             return false;
         };
         let fits = signed.len() >= REPORT_FIXED_LEN && object.len() <= MAX_REPORT_LEN_IN_BAND;
-        let (true, Some(place), Some(head)) =
-            (fits, self.macs.get_mut(lane), signed.first_chunk::<16>())
-        else {
+        let (true, Some(instance)) = (fits, signed.get(8..).and_then(<[u8]>::first_chunk)) else {
             return false;
         };
-        *place = *mac;
-        self.count += 1;
-        let cluster = u128::from(cluster.0.swap_bytes());
-        let instance = u128::from(instance.0.swap_bytes());
-        let only = REPORT_DERIVATION | cluster << 56 | instance << 88;
-        self.batch.derive_short(lane, master, only.to_le_bytes());
-        let first = REPORT_KIND_AND_LABEL | u128::from_le_bytes(*head) << (8 * REPORT_PREFIX_LEN);
-        self.batch.put(lane, 0, first.to_le_bytes());
-        let rest = &object[16 - REPORT_PREFIX_LEN..];
-        self.text(lane, 1, rest, REPORT_PREFIX_LEN + object.len());
+        if lane >= LANES {
+            return false;
+        }
+        self.batch.expect(lane, *mac);
+        self.taken(Sender {
+            name: u128::from(u32::from_le_bytes(*instance)),
+            cluster: signers.cluster,
+            master: signers.master,
+            reports: true,
+        });
+        let text = self.batch.text(lane);
+        put(text, 0, REPORT_KIND_AND_LABEL.to_le_bytes());
+        self.object(lane, REPORT_PREFIX_LEN, object);
         true
     }
 
-    /// The lane's text from block `at` on: `rest`, whose last bytes are the tag, which is taken as zeros. All of it is
-    /// `len` bytes long.
+    /// The next lane is of this sender.
     #[inline(always)]
-    fn text(&mut self, lane: usize, mut at: usize, mut rest: &[u8], len: usize) {
-        // A block that the tag begins in is cut, and one more is behind it.
-        while let Some((block, after)) = rest.split_first_chunk()
-            && after.len() >= MAC_LEN
+    fn taken(&mut self, sender: Sender) {
+        let lane = self.count % LANES;
+        self.senders[lane] = sender;
+        self.one_sender = (lane == 0 || self.one_sender) & (sender == self.senders[0]);
+        self.count = lane + 1;
+    }
+
+    /// Puts the object into the lane's text, behind `prefix_len` bytes: its last bytes, the tag, as zeros.
+    #[inline(always)]
+    fn object(&mut self, lane: usize, prefix_len: usize, object: &[u8]) {
+        let text = self.batch.text(lane);
+        let signed = object.len() - MAC_LEN;
+        // Whole blocks, the last into the tag, which is as long as one.
+        let blocks = object.as_chunks().0.iter().take(signed.div_ceil(MAC_LEN));
+        for (to, block) in text[prefix_len..]
+            .as_chunks_mut::<MAC_LEN>()
+            .0
+            .iter_mut()
+            .zip(blocks)
         {
-            self.batch.put(lane, at, *block);
-            (at, rest) = (at + 1, after);
+            *to = *block;
         }
-        let filled = rest.len() % MAC_LEN * 8; // bits
-        if filled != 0 {
-            let cut = rest.first_chunk().copied().map_or(0, u128::from_le_bytes);
-            let cut = cut & !(u128::MAX << filled);
-            self.batch.put(lane, at, cut.to_le_bytes());
-            self.batch
-                .put(lane, at + 1, (0x80_u128 << filled).to_le_bytes());
-        } else {
-            self.batch.put(lane, at, [0; 16]);
-        }
-        self.batch.end(lane, len);
+        // And what ends a text whose last block is not whole; otherwise it is behind the last.
+        put(text, prefix_len + signed, [0; MAC_LEN]);
+        put(text, prefix_len + object.len(), 0x80_u128.to_le_bytes());
+        self.batch.end(lane, prefix_len + object.len());
     }
 
     /// Whether no more are taken before the next [`Self::finish`].
@@ -183,13 +217,23 @@ impl Verifier {
     #[inline]
     pub fn finish(&mut self, masters: &[ExpandedMaster]) -> u32 {
         let count = core::mem::take(&mut self.count);
-        let Some(tags) = self.engine.tags(masters, &mut self.batch, count) else {
-            return 0;
-        };
-        let pairs = tags.iter().zip(&self.macs).enumerate();
-        pairs.fold(0, |right, (lane, (tag, mac))| {
-            right | u32::from(same(mac, tag)) << lane
-        })
+        let senders = if self.one_sender { 1 } else { count };
+        for (lane, sender) in self.senders[..senders].iter().enumerate() {
+            sender.enter(lane, &mut self.batch);
+        }
+        if self.one_sender {
+            self.batch.all_as_first();
+        }
+        let right = self.engine.right(masters, &mut self.batch, count);
+        right.unwrap_or(0)
+    }
+}
+
+/// Writes `bytes` at an offset of the text.
+#[inline(always)]
+fn put<const N: usize>(text: &mut [u8], at: usize, bytes: [u8; N]) {
+    if let Some(place) = text.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        *place = bytes;
     }
 }
 
@@ -202,9 +246,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{MacAlgorithm, Role, SenderKey, masked_source, verify_requests};
+    use crate::{
+        InstanceId, MacAlgorithm, RequestContext, Role, SenderKey, masked_source, verify_requests,
+    };
 
     const LENS: std::ops::RangeInclusive<usize> = REQUEST_FIXED_LEN + MAC_LEN..=MAX_REQUEST_LEN;
+
+    fn signers(master: u8, cluster: ClusterId) -> Signers {
+        let mask = masked_source([0xFF; 16], 64);
+        Signers {
+            master,
+            cluster,
+            mask,
+        }
+    }
+
+    fn addresses(source: [u8; 16], destination: [u8; 16]) -> [u8; 32] {
+        let mut both = [0; 32];
+        both[..16].copy_from_slice(&source);
+        both[16..].copy_from_slice(&destination);
+        both
+    }
 
     fn verifiers() -> impl Iterator<Item = Verifier> {
         Engine::all().map(Verifier::on)
@@ -232,7 +294,18 @@ mod tests {
             masters: [[u8; 16]; 3],
             cluster: u32,
             mut requests in prop::collection::vec(sent(), 1..=MAX_LANES),
+            one_source: bool,
+            one_master: bool,
         ) {
+            if one_source {
+                let (_, source, _, _, _, master, _) = requests[0];
+                for request in &mut requests {
+                    request.1[..8].copy_from_slice(&source[..8]);
+                    if one_master {
+                        request.5 = master;
+                    }
+                }
+            }
             let cluster = ClusterId(cluster);
             let masters = masters.map(MasterKey::new);
             for mut verifier in verifiers() {
@@ -258,7 +331,9 @@ mod tests {
                     let right = verify_requests(&[(&key, context, &object[..])]);
                     prop_assert_eq!(right, u32::from(turned.is_none()));
                     expected |= right << at;
-                    prop_assert!(verifier.add(*master as u8, cluster, sender, &context, object));
+                    let addresses = addresses(*source, *destination);
+                    let upper = (*protocol, *destination_port);
+                    prop_assert!(verifier.add(&signers(*master as u8, cluster), &addresses, upper, object));
                 }
                 prop_assert_eq!(verifier.is_full(), requests.len() == MAX_LANES);
                 prop_assert_eq!(verifier.finish(&expanded), expected);
@@ -274,6 +349,8 @@ mod tests {
             cluster: u32,
             sent in prop::collection::vec((any::<bool>(), any::<u32>(), 0..=12_usize, 0..=4_usize, any::<[u8; 64]>(),
                 prop::option::of(any::<u16>())), 1..=MAX_LANES),
+            one_master: bool,
+            one_instance: bool,
         ) {
             let cluster = ClusterId(cluster);
             let masters = masters.map(MasterKey::new);
@@ -281,10 +358,19 @@ mod tests {
                 let expanded = masters.each_ref().map(|master| verifier.expand(master));
                 let mut expected = 0;
                 for (at, (request, instance, events, refusals, noise, turned)) in sent.iter().enumerate() {
-                    let of = at % 2;
+                    let of = if one_master { 0 } else { at % 2 };
+                    let instance = if one_instance { &sent[0].1 } else { instance };
                     if *request {
-                        let context = RequestContext { source: [1; 16], destination: [2; 16], protocol: 6, destination_port: 3 };
-                        prop_assert!(verifier.add(of as u8, cluster, [0; 16], &context, noise));
+                        // A source that reads as an instance of the others.
+                        let mut source = [0; 16];
+                        source[..4].copy_from_slice(&sent[0].1.to_be_bytes());
+                        let context = RequestContext { source, destination: [2; 16], protocol: 6, destination_port: 3 };
+                        let key = SenderKey::derive(MacAlgorithm::AesCmac, &masters[of], Role::Request, cluster, &source);
+                        let mut object = *noise;
+                        *object.last_chunk_mut().unwrap() = key.request_tag(&context, noise);
+                        expected |= 1 << at;
+                        let addresses = addresses(source, context.destination);
+                        prop_assert!(verifier.add(&signers(of as u8, cluster), &addresses, (6, 3), &object));
                         continue;
                     }
                     let report = crate::Report {
@@ -310,7 +396,7 @@ mod tests {
                         object[bit / 8] ^= 1 << (bit % 8);
                     }
                     expected |= u32::from(turned.is_none()) << at;
-                    prop_assert!(verifier.add_report(of as u8, cluster, InstanceId(*instance), object));
+                    prop_assert!(verifier.add_report(&signers(of as u8, cluster), object));
                 }
                 prop_assert_eq!(verifier.finish(&expanded), expected);
             }
@@ -320,8 +406,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_report_is_not_taken() {
         for mut verifier in verifiers() {
-            let mut add =
-                |len| verifier.add_report(0, ClusterId(1), InstanceId(2), &[0; 400][..len]);
+            let mut add = |len| verifier.add_report(&signers(0, ClusterId(1)), &[0; 400][..len]);
             assert!(!add(0));
             assert!(!add(REPORT_FIXED_LEN + MAC_LEN - 1));
             assert!(!add(MAX_REPORT_LEN_IN_BAND + 1));
@@ -332,14 +417,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_request_is_not_taken() {
-        const CONTEXT: RequestContext = RequestContext {
-            source: [1; 16],
-            destination: [2; 16],
-            protocol: 6,
-            destination_port: 3,
-        };
         for mut verifier in verifiers() {
-            let mut add = |len| verifier.add(0, ClusterId(1), [1; 16], &CONTEXT, &[0; 200][..len]);
+            let signers = signers(0, ClusterId(1));
+            let mut add = |len| verifier.add(&signers, &[1; 32], (6, 3), &[0; 200][..len]);
             assert!(!add(0));
             assert!(!add(LENS.start() - 1));
             assert!(!add(LENS.end() + 1));

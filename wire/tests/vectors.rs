@@ -104,6 +104,11 @@ fn requests_are_verified_side_by_side() {
         return;
     };
     let masters = [verifier.expand(&master())];
+    let signers = Signers {
+        master: 0,
+        cluster: cluster(),
+        mask: masked_source([0xFF; 16], 128),
+    };
     let signed: Vec<_> = requests()
         .into_iter()
         .map(|(name, _)| vector(name))
@@ -118,8 +123,10 @@ fn requests_are_verified_side_by_side() {
             if wrong == Some(at) {
                 data[30] ^= 1;
             }
-            let sender = masked_source(context.source, 128);
-            assert!(verifier.add(0, cluster(), sender, context, &data));
+            let addresses = [context.source, context.destination].concat();
+            let addresses = addresses.first_chunk().unwrap();
+            let upper = (context.protocol, context.destination_port);
+            assert!(verifier.add(&signers, addresses, upper, &data));
         }
         let all = (1 << signed.len()) - 1;
         let expected = wrong.map_or(all, |at| all & !(1 << at));

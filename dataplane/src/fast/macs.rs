@@ -7,15 +7,14 @@
 //! made-up senders displaces nothing. Otherwise, and for keys of another kind, derived keys are kept.
 
 use afr_wire::{
-    InstanceId, KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Verifier, verify_requests,
+    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Verifier, verify_requests,
 };
 use arrayvec::ArrayVec;
 
-use super::shape::{Kind, Quick, object};
+use super::shape::{Kind, Quick, addresses, object};
 use crate::fingerprint::Fingerprint;
 use crate::packet::PacketBuf;
-use crate::packet::bytes::{array, be16};
-use crate::packet::parse::ETHERNET_LEN;
+use crate::packet::bytes::be16;
 use crate::path::{BURST, Path};
 use crate::request::verify::{KeyPlace, request_name, valid_key};
 
@@ -39,6 +38,8 @@ impl MacCheck {
 
 /// Packets of a burst, by their place in it.
 type Places = ArrayVec<u8, BURST>;
+/// Those whose MACs are computed together.
+type Taken = ArrayVec<u8, MAX_LANES>;
 
 impl Path<'_> {
     /// Computes the MACs of those of the burst that will be verified. Once a burst, when it shows that there is one.
@@ -46,14 +47,35 @@ impl Path<'_> {
     pub(crate) fn check_macs<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick]) {
         self.macs_checked = true;
         self.table_at = self.own.flows.changes();
-        let mut wanted = Places::new();
-        for (at, (packet, quick)) in packets.iter().zip(quick.iter_mut()).enumerate() {
-            if self.needs_mac(packet.data(), quick) {
-                let _ = wanted.try_push(at as u8);
+        let mut others = Places::new();
+        let mut verifier = self.own.verifier.take();
+        let mut taken = Taken::new();
+        for (at, packet) in packets.iter().enumerate() {
+            let frame = packet.data();
+            let Some(one) = quick.get_mut(at) else {
+                break;
+            };
+            if !self.needs_mac(frame, one) {
+                continue;
+            }
+            let add = |verifier: &mut Box<Verifier>| self.add(verifier, frame, one);
+            if !verifier.as_mut().is_some_and(add) {
+                if one.shape.kind == Kind::Request {
+                    let _ = others.try_push(at as u8);
+                }
+                continue;
+            }
+            let _ = taken.try_push(at as u8);
+            if let Some(verifier) = verifier.as_mut().filter(|verifier| verifier.is_full()) {
+                self.finish(verifier, packets, quick, &mut taken);
             }
         }
-        if !wanted.is_empty() {
-            self.check_wanted(packets, quick, &wanted);
+        if let (Some(verifier), false) = (&mut verifier, taken.is_empty()) {
+            self.finish(verifier, packets, quick, &mut taken);
+        }
+        self.own.verifier = verifier;
+        if !others.is_empty() {
+            self.check_kept(packets, quick, &others);
         }
     }
 
@@ -73,8 +95,8 @@ impl Path<'_> {
             return true;
         };
         let entry = self.own.flows.entry(flow);
-        let addresses = array(frame, ETHERNET_LEN + 8);
-        if !entry.is_of(&addresses, quick.ports, quick.shape.protocol) {
+        let is_of = |addresses| entry.is_of(addresses, quick.ports, quick.shape.protocol);
+        if !addresses(frame).is_some_and(is_of) {
             quick.flow = None;
             return true;
         }
@@ -86,76 +108,43 @@ impl Path<'_> {
         Fingerprint::read(entry.fingerprint).0 != quick.print
     }
 
-    #[inline(never)]
-    fn check_wanted<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick], wanted: &Places) {
-        let mut others = Places::new();
-        if let Some(mut verifier) = self.own.verifier.take() {
-            let mut taken = ArrayVec::<u8, MAX_LANES>::new();
-            for at in wanted {
-                let (frame, quick_one) =
-                    (packets[usize::from(*at)].data(), &quick[usize::from(*at)]);
-                if !self.add(&mut verifier, frame, quick_one) {
-                    if quick_one.shape.kind == Kind::Request {
-                        let _ = others.try_push(*at);
-                    }
-                    continue;
-                }
-                taken.push(*at);
-                if verifier.is_full() {
-                    self.finish(&mut verifier, quick, &mut taken);
-                }
-            }
-            if !taken.is_empty() {
-                self.finish(&mut verifier, quick, &mut taken);
-            }
-            self.own.verifier = Some(verifier);
-        } else {
-            let requests = |at: &&u8| quick[usize::from(**at)].shape.kind == Kind::Request;
-            others.extend(wanted.iter().filter(requests).copied());
-        }
-        if !others.is_empty() {
-            self.check_kept(packets, quick, &others);
-        }
-        for at in wanted {
-            let at = usize::from(*at);
-            if quick[at].mac == MacCheck::Right && quick[at].shape.kind == Kind::Request {
-                self.foresee(packets[at].data(), &quick[at]);
-            }
-        }
-    }
-
     /// Gives the packet's request or report to the verifier, if its key is one of those laid out for it.
     #[inline(always)]
     fn add(&self, verifier: &mut Verifier, frame: &[u8], quick: &Quick) -> bool {
         let object = object(frame, quick.shape.object_len);
-        let Some(head) = object.first_chunk::<8>() else {
+        let (Some(head), Some(addresses)) = (object.first_chunk::<8>(), addresses(frame)) else {
             return false;
         };
-        let Some((at, key)) = self.plan.key(KeyId(be16(head, 4)), self.now.unix_s()) else {
+        let id = KeyId(be16(head, 4));
+        let Some(signers) = self.plan.signers(id, self.now.unix_s()) else {
             return false;
         };
         if quick.shape.kind == Kind::Reply {
-            let instance = object.get(8..).and_then(<[u8]>::first_chunk);
-            let instance = InstanceId(instance.map_or(0, |id| u32::from_be_bytes(*id)));
-            return verifier.add_report(at, self.config.cluster, instance, object);
+            verifier.add_report(signers, object)
+        } else {
+            let upper = (quick.shape.protocol, quick.destination_port());
+            verifier.add(signers, addresses, upper, object)
         }
-        let context = quick.origin(frame).context;
-        let sender = u128::from_ne_bytes(context.source) & key.mask;
-        let sender = sender.to_ne_bytes();
-        verifier.add(at, self.config.cluster, sender, &context, object)
     }
 
     /// Has the verifier say which of the `taken` are their senders'.
-    #[inline(always)]
-    fn finish(
+    #[inline(never)]
+    fn finish<B: PacketBuf>(
         &self,
         verifier: &mut Verifier,
+        packets: &[B],
         quick: &mut [Quick],
-        taken: &mut ArrayVec<u8, MAX_LANES>,
+        taken: &mut Taken,
     ) {
         let right = verifier.finish(&self.plan.masters);
         for (bit, at) in taken.drain(..).enumerate() {
-            quick[usize::from(at)].mac = MacCheck::of(right >> bit & 1 != 0);
+            let at = usize::from(at);
+            if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
+                quick.mac = MacCheck::of(right >> bit & 1 != 0);
+                if quick.mac == MacCheck::Right && quick.shape.kind == Kind::Request {
+                    self.foresee(packet.data(), quick);
+                }
+            }
         }
     }
 
@@ -197,6 +186,9 @@ impl Path<'_> {
                 .filter(|(_, place)| self.own.keys.at(place).is_some());
             for (bit, (at, _)) in checked.enumerate() {
                 quick[*at].mac = MacCheck::of(right >> bit & 1 != 0);
+                if quick[*at].mac == MacCheck::Right {
+                    self.foresee(packets[*at].data(), &quick[*at]);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the fast path needs of the configuration, in the form in which it is compared with packets.
 
-use afr_wire::{ExpandedMaster, KeyId, MacAlgorithm, Verifier, masked_source};
+use afr_wire::{ExpandedMaster, KeyId, MacAlgorithm, Signers, Verifier, masked_source};
 use arrayvec::ArrayVec;
 
 use crate::config::{BoundaryAction, Config, Key, PortRole, Prefix6};
@@ -34,8 +34,8 @@ pub(super) struct PlanKey {
     id: KeyId,
     not_before_s: u64,
     not_after_s: u64,
-    /// What of a source the sender's key depends on, as a mask over its bytes.
-    pub(super) mask: u128,
+    /// Whose requests and reports it signs.
+    pub(super) signers: Signers,
 }
 
 /// The configuration as the fast path compares it.
@@ -101,7 +101,11 @@ impl Plan {
                     id: key.id,
                     not_before_s: key.not_before_s,
                     not_after_s: key.not_after_s,
-                    mask: u128::from_ne_bytes(masked_source([0xFF; 16], key.source_prefix_len)),
+                    signers: Signers {
+                        master: keys.len() as u8,
+                        cluster: config.cluster,
+                        mask: masked_source([0xFF; 16], key.source_prefix_len),
+                    },
                 });
                 masters.push(verifier.expand(&key.master));
             }
@@ -142,14 +146,13 @@ impl Plan {
         &self.ports[usize::from(port.0) % MAX_PORTS]
     }
 
-    /// The key called `id`, if it is laid out and in force at `now_s`, and the place of its master.
+    /// Who signs under the key called `id`, if it is laid out and in force at `now_s`.
     #[inline(always)]
-    pub(super) fn key(&self, id: KeyId, now_s: u64) -> Option<(u8, &PlanKey)> {
-        let mut keys = self.keys.iter().zip(0..);
-        let (key, at) = keys.find(|(key, _)| key.id == id)?;
+    pub(super) fn signers(&self, id: KeyId, now_s: u64) -> Option<&Signers> {
+        let key = self.keys.iter().find(|key| key.id == id)?;
         (key.not_before_s..key.not_after_s)
             .contains(&now_s)
-            .then_some((at, key))
+            .then_some(&key.signers)
     }
 
     /// Whether the address is one of a service, of those compared in line.

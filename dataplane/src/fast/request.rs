@@ -1,6 +1,6 @@
 //! A client's packet of an established flow whose metadata were verified before: to its instance.
 
-use afr_wire::{Object, Place};
+use afr_wire::RequestView;
 
 use super::shape::{Quick, object};
 use super::{MacCheck, Tally};
@@ -167,7 +167,7 @@ impl Path<'_> {
                 .own
                 .flows
                 .knows(quick.hash, addresses, quick.ports, quick.shape.protocol)
-            && Object::parse(object(frame, quick.shape.object_len), Place::InBand).is_ok()
+            && RequestView::of(object(frame, quick.shape.object_len)).is_some()
     }
 }
 

@@ -119,10 +119,16 @@ impl Quick {
                 source: array(frame, ETHERNET_LEN + 8),
                 destination: array(frame, ETHERNET_LEN + 24),
                 protocol: self.shape.protocol,
-                destination_port: ((self.ports >> 16) as u16).swap_bytes(),
+                destination_port: self.destination_port(),
             },
             peer: None,
         }
+    }
+
+    /// The upper layer's destination port.
+    #[inline(always)]
+    pub(super) fn destination_port(&self) -> u16 {
+        ((self.ports >> 16) as u16).swap_bytes()
     }
 }
 
@@ -365,6 +371,12 @@ impl Plan {
             };
         }
     }
+}
+
+/// Source and destination, one behind the other, of a frame in whose shape they are where IPv6 has them behind Ethernet.
+#[inline(always)]
+pub(super) fn addresses(frame: &[u8]) -> Option<&[u8; 32]> {
+    frame.get(ETHERNET_LEN + 8..)?.first_chunk()
 }
 
 /// The object of `len` bytes in a frame in whose [`Shape`] it is.

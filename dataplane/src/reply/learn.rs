@@ -4,8 +4,7 @@
 //! that is not registered. A report never decides what becomes of the packet that carried it.
 
 use afr_wire::{
-    EXID, InstanceId, KeyId, Object, Place, REPORT_FIXED_LEN, ReportFlags, ReportView, Role,
-    VERSION,
+    EXID, InstanceId, KeyId, Place, REPORT_FIXED_LEN, ReportFlags, ReportView, Role, VERSION,
 };
 use arrayvec::ArrayVec;
 
@@ -26,12 +25,12 @@ impl Path<'_> {
         let note = if self.is_applied(bytes) {
             MetadataNote::ReportSame
         } else {
-            match Object::parse(bytes, place) {
-                Ok(Object::Report(view)) => match self.aft.slot_of(view.instance_id()) {
+            match ReportView::of(bytes, place) {
+                Some(view) => match self.aft.slot_of(view.instance_id()) {
                     Some(slot) => self.learn_view(slot, &view),
                     None => MetadataNote::ReportUnknownInstance,
                 },
-                _ => MetadataNote::ReportMalformed,
+                None => MetadataNote::ReportMalformed,
             }
         };
         self.note(note);
@@ -43,9 +42,9 @@ impl Path<'_> {
         if self.learned && self.is_applied(bytes) {
             return self.note(MetadataNote::ReportSame);
         }
-        let note = match Object::parse(bytes, Place::InBand) {
-            Ok(Object::Report(view)) => self.learn_view(slot, &view),
-            _ => MetadataNote::ReportMalformed,
+        let note = match ReportView::of(bytes, Place::InBand) {
+            Some(view) => self.learn_view(slot, &view),
+            None => MetadataNote::ReportMalformed,
         };
         self.note(note);
     }

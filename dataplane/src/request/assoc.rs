@@ -4,7 +4,7 @@
 //! forgotten: the limits that rest on it then start afresh for whoever was replaced.
 
 use std::fmt;
-use std::hash::{Hash, Hasher as _};
+use std::hash::Hasher as _;
 
 use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
@@ -24,13 +24,28 @@ pub(super) trait Stamped: Default {
     fn stamp(&self) -> u64;
 }
 
+/// A key that knows its place in a map.
+pub(super) trait Placed: Copy + Default + Eq {
+    /// A number whose lowest bits name the key's set. Whoever chooses keys cannot tell which they share.
+    fn place(&self, seed: &SharedSeed) -> u64;
+}
+
+impl Placed for u128 {
+    #[inline]
+    fn place(&self, seed: &SharedSeed) -> u64 {
+        let mut hasher = FoldHasher::with_seed(0, seed);
+        hasher.write_u128(*self);
+        hasher.finish()
+    }
+}
+
 pub(super) struct Assoc<K: Copy, V: Copy> {
     /// A power of two of them.
     sets: HugeSlice<[(K, V); WAYS]>,
     seed: SharedSeed,
 }
 
-impl<K: Copy + Default + Eq + Hash, V: Copy + Stamped> Assoc<K, V> {
+impl<K: Placed, V: Copy + Stamped> Assoc<K, V> {
     /// A map of at least `entries` (at most [`MAX_ENTRIES`]) entries; all memory it will ever use.
     pub(super) fn new(entries: u32, seed: u64) -> Self {
         let sets = entries
@@ -59,9 +74,7 @@ impl<K: Copy + Default + Eq + Hash, V: Copy + Stamped> Assoc<K, V> {
 
     #[inline]
     fn set_of(&self, key: &K) -> usize {
-        let mut hasher = FoldHasher::with_seed(0, &self.seed);
-        key.hash(&mut hasher);
-        hasher.finish() as usize & (self.sets.len() - 1)
+        key.place(&self.seed) as usize & (self.sets.len() - 1)
     }
 
     /// The value of `key`; a default one in the place of its set's oldest if it had none.

@@ -6,7 +6,7 @@
 
 use super::boundary::Boundary;
 use super::dispatch::{opens, prompt_tokens};
-use afr_wire::{Object, Place};
+use afr_wire::RequestView;
 
 use super::verify::{Origin, Usable, origin_of};
 use crate::config::{Class, OnDeath};
@@ -184,9 +184,7 @@ impl Path<'_> {
         print: u64,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let Ok(Object::Request(view)) = Object::parse(bytes, Place::InBand) else {
-            return Err(DropReason::MetadataMalformed);
-        };
+        let view = RequestView::of(bytes).ok_or(DropReason::MetadataMalformed)?;
         let verified = self.believe(origin, &view);
         let entry = self.own.flows.entry(flow);
         let (pin, class) = (entry.pin(), self.class(entry.class));
@@ -217,6 +215,9 @@ impl Path<'_> {
     /// Tokens of a request that its instance does not hold yet.
     fn uncached(&mut self, slot: Slot, class: &Class, usable: &Usable) -> u32 {
         let prompt_tokens = prompt_tokens(class, Some(usable));
+        if usable.prefixes.is_empty() {
+            return prompt_tokens;
+        }
         let own = &mut *self.own;
         own.scratch.reuse.compute(
             &self.aft.known(own.id, &own.residency),

@@ -12,7 +12,7 @@ use std::hash::Hasher as _;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
-use super::assoc::{Assoc, Stamped};
+use super::assoc::{Assoc, Placed, Stamped};
 use crate::config;
 
 /// Parts of a window that are counted apart.
@@ -28,6 +28,8 @@ pub struct ReplayGuard {
     seed: SharedSeed,
     limit: u32,
     part_s: u64,
+    /// The part that a time is in, of the time asked for last: dividing takes longer than all else.
+    part_at: (u64, u32),
 }
 
 impl ReplayGuard {
@@ -40,6 +42,7 @@ impl ReplayGuard {
             seed: SharedSeed::from_u64(seed.rotate_left(29)),
             limit: 0,
             part_s: 1,
+            part_at: (0, 0),
         };
         this.configure(dispatch);
         this
@@ -49,14 +52,18 @@ impl ReplayGuard {
     pub fn configure(&mut self, dispatch: &config::Dispatch) {
         self.limit = u32::from(dispatch.replay_limit);
         self.part_s = u64::from(dispatch.request_skew_s).div_ceil(PARTS).max(1);
+        self.part_at = (0, 0);
     }
 
     /// Whether one more dispatch of `session` by `sender` is charged; if so it is counted. `now_s` may be of
     /// any clock, always the same.
     pub fn charge(&mut self, now_s: u64, sender: u128, session: u64) -> bool {
         let session = self.fingerprint(sender, session);
+        if self.part_at.0 != now_s {
+            self.part_at = (now_s, (now_s / self.part_s) as u32);
+        }
         let charges = self.sessions.entry(session);
-        charges.advance((now_s / self.part_s) as u32);
+        charges.advance(self.part_at.1);
         let within = charges.total() < self.limit;
         if within {
             charges.count();
@@ -88,8 +95,16 @@ impl ReplayGuard {
 
 /// A sender's session: a keyed fingerprint of both, so that a set of four is two cache lines. That two are taken for one is
 /// as unlikely as with what "verified before" rests on ([`crate::fingerprint::Fingerprint`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Session(u64);
+
+/// It is a keyed hash already.
+impl Placed for Session {
+    #[inline]
+    fn place(&self, _: &SharedSeed) -> u64 {
+        self.0
+    }
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Charges {

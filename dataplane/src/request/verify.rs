@@ -5,8 +5,8 @@
 //! [`DropReason::ClaimPolicy`]).
 
 use afr_wire::{
-    Bloom, CatalogueVersion, ClassId, ClusterId, DomainId, KeyId, Label32, Object, Place,
-    PolicyScope, Prefix, RequestContext, RequestFlags, RequestView, Role, SenderKey, masked_source,
+    Bloom, CatalogueVersion, ClassId, ClusterId, DomainId, KeyId, Label32, PolicyScope, Prefix,
+    RequestContext, RequestFlags, RequestView, Role, SenderKey, masked_source,
 };
 use arrayvec::ArrayVec;
 
@@ -62,10 +62,8 @@ impl Path<'_> {
     ///
     /// Why it is not to be acted on.
     pub(crate) fn verify(&mut self, origin: &Origin, bytes: &[u8]) -> Result<Usable, Unbelieved> {
-        match Object::parse(bytes, Place::InBand) {
-            Ok(Object::Request(view)) => self.believe(origin, &view),
-            _ => Err(Refused(DropReason::MetadataMalformed)),
-        }
+        let view = RequestView::of(bytes).ok_or(Refused(DropReason::MetadataMalformed))?;
+        self.believe(origin, &view)
     }
 
     /// The same for one that is well-formed.
@@ -73,7 +71,8 @@ impl Path<'_> {
     /// # Errors
     ///
     /// Why it is not to be acted on; never that it is malformed.
-    #[inline]
+    // Inlined, for a request is too large to be handed on.
+    #[inline(always)]
     pub(crate) fn believe(
         &mut self,
         origin: &Origin,
@@ -179,7 +178,7 @@ pub(crate) fn valid_key(config: &Config, id: KeyId, now_s: u64) -> Result<&Key, 
 }
 
 /// Reads what the request asks for, once it is believed.
-#[inline]
+#[inline(always)]
 fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
     let Some(catalogue) = config.catalogue(view.catalogue()) else {
         return Err(Unusable(MetadataNote::UnknownCatalogue));

@@ -3,10 +3,11 @@
 //! A CMAC is a chain in which each block waits for the one before, so that one message alone leaves the processor's AES unit
 //! idle for most of the time. Here the chains of up to [`LANES`] messages go on side by side, in registers, with VAES
 //! two to a register. At that pace a key is derived and expanded in less time than an expanded one is fetched from
-//! a table that does not fit the inner caches, so none are kept.
+//! a table that does not fit the inner caches, so none are kept but the last, where all messages were under it: most come through
+//! a few gateways.
 //!
 //! Only for processors with AES instructions ([`Engine::detect`]): whoever calls has another way for the others. No branch and
-//! no address depends on a key or on a text.
+//! no address depends on a key or on a text, but for whether the master is the one of last time.
 
 #![no_std]
 #[cfg(test)]
@@ -71,8 +72,26 @@ impl Engine {
         }
     }
 
-    /// The tags of the first `count` lanes, as many as there are lanes at the most. `None` where a lane names a master that is not
-    /// among `masters`: nothing was computed.
+    /// Which of the first `count` lanes, as many as there are lanes at the most, have the tag that is expected of them: a bit each.
+    /// `None` where a lane names a master that is not among `masters`: nothing was computed.
+    #[inline]
+    pub fn right<const BLOCKS: usize>(
+        self,
+        masters: &[Master],
+        batch: &mut Batch<BLOCKS>,
+        count: usize,
+    ) -> Option<u32> {
+        let tags = self.tags(masters, batch, count)?.len();
+        #[cfg(target_arch = "x86_64")]
+        return Some(x86::equal(&batch.tags, &batch.expected, tags));
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = tags;
+            match self.0 {}
+        }
+    }
+
+    /// The tags of the first `count` lanes, likewise.
     #[inline]
     pub fn tags<'b, const BLOCKS: usize>(
         self,
@@ -81,11 +100,24 @@ impl Engine {
         count: usize,
     ) -> Option<&'b [Block]> {
         let count = count.min(LANES);
-        let mut of = [masters.first()?; LANES];
+        let first = masters.first()?;
+        batch.bound(count)?;
+        if batch.one_sender {
+            let master = masters.get(usize::from(batch.masters[0]))?;
+            match self.0 {
+                // SAFETY: every engine has AES-NI, SSSE3 and SSE4.1 at least, and one exists.
+                #[cfg(target_arch = "x86_64")]
+                Width::One => unsafe { x86::xmm::tags_of_one(master, batch, count) },
+                // SAFETY: an engine of this width is made only where there are VAES and AVX2 besides.
+                #[cfg(target_arch = "x86_64")]
+                Width::Two => unsafe { x86::ymm::tags_of_one(master, batch, count) },
+            }
+            return batch.tags.get(..count);
+        }
+        let mut of = [first; LANES];
         for (of, at) in of.iter_mut().zip(&batch.masters[..count]) {
             *of = masters.get(usize::from(*at))?;
         }
-        batch.bound(count)?;
         match self.0 {
             // SAFETY: every engine has AES-NI, SSSE3 and SSE4.1 at least, and one exists.
             #[cfg(target_arch = "x86_64")]

@@ -33,6 +33,38 @@ macro_rules! encrypt {
     };
 }
 
+/// The chains of `$n` registers' lanes from `$first` on to the end of the longest: their tags. Each under its round keys `$load` and its
+/// subkey.
+macro_rules! chain {
+    ($n:expr, $first:expr, $batch:ident, |$at:pat_param, $key:ident| $load:expr, |$lane:ident| $subkey:expr) => {
+        let mut state = [zero(); $n];
+        for at in 0..$batch.longest {
+            let end = at + 1;
+            // A lane that has ended goes on without a meaning until the longest has.
+            let ends = end >= $batch.shortest;
+            for n in 0..$n {
+                state[n] = xor(state[n], text(&$batch.texts, $first + n * PER, at));
+            }
+            if ends {
+                for n in 0..$n {
+                    let $lane = $first + n * PER;
+                    let last = same_words(load_mask(&$batch.ends, $lane), words(end as i32));
+                    state[n] = xor(state[n], and(last, $subkey));
+                }
+            }
+            encrypt!($n, state, |$at, $key| $load);
+            if ends {
+                for n in 0..$n {
+                    let lane = $first + n * PER;
+                    let last = same_words(load_mask(&$batch.ends, lane), words(end as i32));
+                    let tag = choose(load(&$batch.tags, lane), state[n], last);
+                    store(&mut $batch.tags, lane, tag);
+                }
+            }
+        }
+    };
+}
+
 /// The functions over `N` registers that hold the lanes from `FIRST` on.
 macro_rules! kernel {
     ($features:literal) => {
@@ -140,31 +172,80 @@ macro_rules! kernel {
                 let whole = double(state[n]);
                 let subkey = choose(double(whole), whole, load_mask(&batch.whole, lane));
                 store(&mut batch.subkeys, lane, subkey);
-                state[n] = zero();
             }
-            let longest = batch.longest;
-            for (row, end) in batch.texts.iter().zip(1..=longest) {
-                // A lane that has ended goes on without a meaning until the longest has.
-                let ends = end >= batch.shortest;
+            chain!(
+                N,
+                FIRST,
+                batch,
+                |n, key| load(&batch.keys[key], FIRST + n * PER),
+                |lane| load(&batch.subkeys, lane)
+            );
+        }
+
+        /// The tags of the first lanes, which all have the key of the first, from this master.
+        #[target_feature(enable = $features)]
+        fn run_one<const N: usize, const FIRST: usize, const BLOCKS: usize>(
+            batch: &mut Batch<BLOCKS>,
+        ) {
+            let Some(len) = batch.one_len else {
+                chain!(
+                    N,
+                    FIRST,
+                    batch,
+                    |_, key| same_in_all(&batch.sender.rounds[key]),
+                    |lane| choose(
+                        same_in_all(&batch.sender.padded),
+                        same_in_all(&batch.sender.whole),
+                        load_mask(&batch.whole, lane)
+                    )
+                );
+                return;
+            };
+            let mut state = [zero(); N];
+            for at in 0..batch.longest {
                 for n in 0..N {
-                    state[n] = xor(state[n], load(row, FIRST + n * PER));
+                    state[n] = xor(state[n], text(&batch.texts, FIRST + n * PER, at));
                 }
-                if ends {
+                if at + 1 == batch.longest {
+                    let sender = &batch.sender;
+                    let whole = len as usize == batch.longest * 16;
+                    let subkey = if whole { &sender.whole } else { &sender.padded };
                     for n in 0..N {
-                        let lane = FIRST + n * PER;
-                        let last = same_words(load_mask(&batch.ends, lane), words(end as i32));
-                        state[n] = xor(state[n], and(last, load(&batch.subkeys, lane)));
+                        state[n] = xor(state[n], same_in_all(subkey));
                     }
                 }
-                encrypt!(N, state, |n, key| load(&batch.keys[key], FIRST + n * PER));
-                if ends {
-                    for n in 0..N {
-                        let lane = FIRST + n * PER;
-                        let last = same_words(load_mask(&batch.ends, lane), words(end as i32));
-                        let tag = choose(load(&batch.tags, lane), state[n], last);
-                        store(&mut batch.tags, lane, tag);
-                    }
-                }
+                encrypt!(N, state, |_, key| same_in_all(&batch.sender.rounds[key]));
+            }
+            for n in 0..N {
+                store(&mut batch.tags, FIRST + n * PER, state[n]);
+            }
+        }
+
+        /// Derives the key of the first lane from this master, unless it is the last one that was derived so.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn settle<const BLOCKS: usize>(master: &Master, batch: &mut Batch<BLOCKS>) {
+            let from = batch.from(master);
+            if from != batch.sender.from {
+                derive_one(master, batch);
+                batch.sender.from = from;
+            }
+        }
+
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        fn derive_one<const BLOCKS: usize>(master: &Master, batch: &mut Batch<BLOCKS>) {
+            let keys = derive::<1, 0, BLOCKS>(&[master; LANES], batch);
+            expand::<1, 0>(keys, &mut batch.keys);
+            let mut state = [zero()];
+            encrypt!(1, state, |_, key| load(&batch.keys[key], 0));
+            let whole = double(state[0]);
+            store(&mut batch.subkeys, 0, whole);
+            batch.sender.whole = batch.subkeys[0];
+            store(&mut batch.subkeys, 0, double(whole));
+            batch.sender.padded = batch.subkeys[0];
+            for (round, row) in batch.sender.rounds.iter_mut().zip(&batch.keys) {
+                *round = row[0];
             }
         }
 

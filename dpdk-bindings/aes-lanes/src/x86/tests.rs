@@ -24,9 +24,7 @@ fn put(batch: &mut Batch<BLOCKS>, lane: usize, message: &[u8]) {
         padded.push(0x80);
         padded.resize(padded.len().next_multiple_of(16), 0);
     }
-    for (at, block) in padded.as_chunks().0.iter().enumerate() {
-        batch.put(lane, at, *block);
-    }
+    batch.text(lane)[..padded.len()].copy_from_slice(&padded);
     batch.end(lane, message.len());
 }
 
@@ -86,16 +84,27 @@ proptest! {
         masters: [Block; 3],
         senders: [(usize, [u8; 27], bool); LANES],
         messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=BLOCKS * 16), 1..=LANES),
+        one_sender: [bool; 4],
+        one_len: [bool; 4],
+        wrong: [Option<prop::sample::Index>; LANES],
     ) {
         for engine in Engine::all() {
             let expanded = masters.map(|master| engine.master(&master));
             let mut batch = Batch::<BLOCKS>::default();
-            // Twice: nothing of the first time is left over.
-            for turn in 0..2 {
+            // Several times: nothing of the time before is left over, but the key of one sender alone.
+            for (turn, one_sender) in one_sender.into_iter().enumerate() {
                 let messages = &messages[turn.min(messages.len() - 1)..];
                 let mut expected = Vec::new();
+                let mut right = 0;
                 for (lane, message) in messages.iter().enumerate() {
-                    let (master, sender, short) = senders[(lane + turn) % LANES];
+                    let mut message = message.clone();
+                    if one_len[turn] {
+                        message.resize(messages[0].len(), 7);
+                    }
+                    let (master, mut sender, short) = senders[if one_sender { 0 } else { (lane + turn) % LANES }];
+                    let master = if one_sender { turn / 2 } else { master };
+                    // One bit makes another sender.
+                    sender[turn] ^= u8::from(lane == 7 && turn == 1);
                     let sender = if short { &sender[..15] } else { &sender[..] };
                     let mut padded = [0; 32];
                     padded[..sender.len()].copy_from_slice(sender);
@@ -107,11 +116,21 @@ proptest! {
                     } else {
                         batch.derive(lane, of, [first, second]);
                     }
-                    put(&mut batch, lane, message);
-                    expected.push(oracle(&oracle(&masters[master % 3], sender), message));
+                    put(&mut batch, lane, &message);
+                    let mut tag = oracle(&oracle(&masters[master % 3], sender), &message);
+                    expected.push(tag);
+                    match wrong[lane] {
+                        Some(bit) => tag[bit.index(128) / 8] ^= 1 << (bit.index(128) % 8),
+                        None => right |= 1 << lane,
+                    }
+                    batch.expect(lane, tag);
+                }
+                if one_sender && (messages.len() <= 7 || turn != 1) {
+                    batch.all_as_first();
                 }
                 let tags = engine.tags(&expanded, &mut batch, messages.len()).unwrap();
                 prop_assert_eq!(tags, &expected[..]);
+                prop_assert_eq!(engine.right(&expanded, &mut batch, messages.len()), Some(right));
             }
         }
     }

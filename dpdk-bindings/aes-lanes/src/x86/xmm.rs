@@ -36,6 +36,27 @@ pub(crate) fn tags<const BLOCKS: usize>(
     }
 }
 
+/// The same, where all lanes have the key of the first, from this master.
+#[target_feature(enable = "aes,ssse3,sse4.1")]
+pub(crate) fn tags_of_one<const BLOCKS: usize>(
+    master: &Master,
+    batch: &mut Batch<BLOCKS>,
+    count: usize,
+) {
+    settle(master, batch);
+    match count {
+        0..=2 => run_one::<2, 0, BLOCKS>(batch),
+        3..=4 => run_one::<4, 0, BLOCKS>(batch),
+        _ => run_one::<8, 0, BLOCKS>(batch),
+    }
+    match count {
+        0..=8 => {}
+        9..=10 => run_one::<2, 8, BLOCKS>(batch),
+        11..=12 => run_one::<4, 8, BLOCKS>(batch),
+        _ => run_one::<8, 8, BLOCKS>(batch),
+    }
+}
+
 /// A master key, expanded.
 #[target_feature(enable = "aes,ssse3,sse4.1")]
 pub(crate) fn master(key: &Block) -> Master {
@@ -69,6 +90,13 @@ fn load_block(block: &Block) -> V {
 #[target_feature(enable = "sse2")]
 fn load(row: &Row, lane: usize) -> V {
     load_block(&row[lane])
+}
+
+/// Block `at` of the lane's message.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn text<const BLOCKS: usize>(texts: &[[Block; BLOCKS]; LANES], lane: usize, at: usize) -> V {
+    load_block(&texts[lane][at])
 }
 
 #[inline]

@@ -32,6 +32,22 @@ pub(crate) fn tags<const BLOCKS: usize>(
     }
 }
 
+/// The same, where all lanes have the key of the first, from this master.
+#[target_feature(enable = "aes,vaes,avx2")]
+pub(crate) fn tags_of_one<const BLOCKS: usize>(
+    master: &Master,
+    batch: &mut Batch<BLOCKS>,
+    count: usize,
+) {
+    settle(master, batch);
+    match count {
+        0..=2 => run_one::<1, 0, BLOCKS>(batch),
+        3..=4 => run_one::<2, 0, BLOCKS>(batch),
+        5..=8 => run_one::<4, 0, BLOCKS>(batch),
+        _ => run_one::<8, 0, BLOCKS>(batch),
+    }
+}
+
 /// Two blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -52,6 +68,13 @@ fn load(row: &Row, lane: usize) -> V {
     let two = &row[lane..lane + 2];
     // SAFETY: two blocks in a row are 32 readable bytes, and the load asks for no alignment.
     unsafe { _mm256_loadu_si256(two.as_ptr().cast()) }
+}
+
+/// Block `at` of the lanes' messages.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn text<const BLOCKS: usize>(texts: &[[Block; BLOCKS]; LANES], lane: usize, at: usize) -> V {
+    pair(&texts[lane][at], &texts[lane + 1][at])
 }
 
 #[inline]
