@@ -336,7 +336,8 @@ mod tests {
         let mut admit = admit(1, 1, 4);
         assert_eq!(admit.source_capacity(), 4);
         for n in 0..4 {
-            let admission = admit.admit(u64::from(n), source(n), CLASS, 0, 0);
+            // A time of 0 is nobody's.
+            let admission = admit.admit(u64::from(n) + 1, source(n), CLASS, 0, 0);
             assert_eq!(admission, Admission::Admitted);
         }
         // The first is heard again, so the second is the one that makes room.

@@ -81,17 +81,14 @@ impl<K: Placed, V: Copy + Stamped> Assoc<K, V> {
     pub(super) fn entry(&mut self, key: K) -> &mut V {
         let set = self.set_of(&key);
         let set = &mut self.sets[set];
-        let mut oldest = 0;
-        let mut found = None;
-        for (way, (known, value)) in set.iter().enumerate() {
-            if *known == key {
-                found = Some(way);
-            }
-            if value.stamp() < set[oldest].1.stamp() {
-                oldest = way;
-            }
-        }
+        let found = set.iter().position(|(known, _)| *known == key);
         let way = found.unwrap_or_else(|| {
+            let mut oldest = 0;
+            for (way, (_, value)) in set.iter().enumerate() {
+                if value.stamp() < set[oldest].1.stamp() {
+                    oldest = way;
+                }
+            }
             set[oldest] = (key, V::default());
             oldest
         });

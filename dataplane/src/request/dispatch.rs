@@ -58,8 +58,9 @@ impl Path<'_> {
         key: &FlowKey,
         found: Option<Found>,
     ) -> Verdict {
-        match self.usable(buf, item, found) {
-            Ok(usable) => self.dispatch(buf, item, key, Some(&usable)),
+        let mut usable = Usable::NOTHING;
+        match self.usable(buf, item, found, &mut usable) {
+            Ok(()) => self.dispatch(buf, item, key, Some(&usable)),
             Err(None) => self.dispatch(buf, item, key, None),
             Err(Some(reason)) => Verdict::Drop(reason, None),
         }
@@ -114,15 +115,16 @@ impl Path<'_> {
         self.forward_pinned(buf, item, placement.pin, class, item.hash)
     }
 
-    /// The request of the packet, if there is one that may be acted on. Without, the reason to drop the packet, if that is
-    /// one. Inlined, for a request is too large to be handed on.
+    /// Reads the request of the packet into `usable`, if there is one that may be acted on. Without, the reason to drop the packet,
+    /// if that is one.
     #[inline(always)]
     pub(crate) fn usable<B: PacketBuf>(
         &mut self,
         buf: &B,
         item: &Item,
         found: Option<Found>,
-    ) -> Result<Usable, Option<DropReason>> {
+        usable: &mut Usable,
+    ) -> Result<(), Option<DropReason>> {
         let Some(found) = found else {
             self.note(MetadataNote::Absent);
             return Err(None);
@@ -131,8 +133,8 @@ impl Path<'_> {
             self.note(MetadataNote::NotAtSyn);
             return Err(None);
         }
-        match self.verify(&origin_of(item), found.of(buf.data())) {
-            Ok(usable) => Ok(usable),
+        match self.verify(&origin_of(item), found.of(buf.data()), usable) {
+            Ok(()) => Ok(()),
             Err(Unbelieved::Unusable(note)) => {
                 self.note(note);
                 Err(None)

@@ -58,8 +58,9 @@ impl Path<'_> {
         key: &FlowKey,
         found: Option<Found>,
     ) -> Verdict {
-        match self.usable(buf, item, found) {
-            Ok(usable) => self.dispatch(buf, item, key, Some(&usable)),
+        let mut usable = Usable::NOTHING;
+        match self.usable(buf, item, found, &mut usable) {
+            Ok(()) => self.dispatch(buf, item, key, Some(&usable)),
             Err(Some(reason)) => Verdict::Drop(reason, None),
             Err(None) => match self.own.flows.lookup(item.hash, key) {
                 Some(flow) => self.follow(buf, item, key, flow, None),
@@ -185,29 +186,27 @@ impl Path<'_> {
         bytes: &[u8],
     ) -> Result<(), DropReason> {
         let view = RequestView::of(bytes).ok_or(DropReason::MetadataMalformed)?;
-        let verified = self.believe(origin, &view);
+        let mut usable = Usable::NOTHING;
+        let believed = self.believe(origin, &view, &mut usable).is_ok();
         let entry = self.own.flows.entry(flow);
         let (pin, class) = (entry.pin(), self.class(entry.class));
         // Work of another class than the flow's is not what its instance was chosen for.
-        let usable = match (&verified, class) {
-            (Ok(usable), Some(class)) if class.id == usable.class => Some((usable, class)),
-            _ => None,
-        };
+        let class = class.filter(|class| believed && class.id == usable.class);
         let entry = self.own.flows.entry_mut(flow);
-        entry.fingerprint = Fingerprint::mark(print, usable.is_some());
-        let Some((usable, class)) = usable else {
+        entry.fingerprint = Fingerprint::mark(print, class.is_some());
+        let Some(class) = class else {
             self.note(MetadataNote::RequestChangedInvalid);
             return Ok(());
         };
         entry.note_metadata();
-        if self.may_charge(u128::from_be_bytes(origin.context.source), usable)
+        if self.may_charge(u128::from_be_bytes(origin.context.source), &usable)
             && let Pin::Instance(slot, incarnation) = pin
             && self.aft.incarnation(slot) == incarnation
         {
-            let tokens = self.uncached(slot, class, usable);
+            let tokens = self.uncached(slot, class, &usable);
             let change = self.shared.inflight.commit_direct(slot, tokens);
             self.charged(change);
-            self.learn_dispatch(slot, usable);
+            self.learn_dispatch(slot, &usable);
         }
         Ok(())
     }

@@ -55,15 +55,37 @@ pub enum Unbelieved {
 
 use Unbelieved::{Refused, Unusable};
 
+impl Usable {
+    /// A place for one to be read into: it is too large to be handed on.
+    pub(crate) const NOTHING: Self = Self {
+        class: ClassId(0),
+        policy: PolicyScope(0),
+        flags: RequestFlags(0),
+        prompt_tokens: 0,
+        session: 0,
+        catalogue: CatalogueVersion(0),
+        domain: DomainId(0),
+        labels: ArrayVec::new_const(),
+        bloom: Bloom::new(),
+        bloom_in_band: false,
+        prefixes: ArrayVec::new_const(),
+    };
+}
+
 impl Path<'_> {
-    /// Verifies the request object in `bytes` of the packet from this origin.
+    /// Verifies the request object in `bytes` of the packet from this origin, and reads it into `usable`.
     ///
     /// # Errors
     ///
-    /// Why it is not to be acted on.
-    pub(crate) fn verify(&mut self, origin: &Origin, bytes: &[u8]) -> Result<Usable, Unbelieved> {
+    /// Why it is not to be acted on; `usable` holds anything then.
+    pub(crate) fn verify(
+        &mut self,
+        origin: &Origin,
+        bytes: &[u8],
+        usable: &mut Usable,
+    ) -> Result<(), Unbelieved> {
         let view = RequestView::of(bytes).ok_or(Refused(DropReason::MetadataMalformed))?;
-        self.believe(origin, &view)
+        self.believe(origin, &view, usable)
     }
 
     /// The same for one that is well-formed.
@@ -71,24 +93,24 @@ impl Path<'_> {
     /// # Errors
     ///
     /// Why it is not to be acted on; never that it is malformed.
-    // Inlined, for a request is too large to be handed on.
     #[inline(always)]
     pub(crate) fn believe(
         &mut self,
         origin: &Origin,
         view: &RequestView<'_>,
-    ) -> Result<Usable, Unbelieved> {
+        usable: &mut Usable,
+    ) -> Result<(), Unbelieved> {
         self.authenticate(origin, view)?;
         let age_s = self.now.unix_s().abs_diff(u64::from(view.issued_at()));
         if age_s > u64::from(self.config.dispatch.request_skew_s) {
             return Err(Unusable(MetadataNote::Stale));
         }
-        let mut usable = read(self.config, view)?;
+        read(self.config, view, usable)?;
         if origin.peer.is_some() {
             // What was spilled to this cluster stays here: two that are full would send it to and fro.
             usable.flags.0 &= !RequestFlags::SPILL_OK.0;
         }
-        Ok(usable)
+        Ok(())
     }
 
     /// Whether the request is its sender's, and the sender may say what it says.
@@ -179,12 +201,13 @@ pub(crate) fn valid_key(config: &Config, id: KeyId, now_s: u64) -> Result<&Key, 
 
 /// Reads what the request asks for, once it is believed.
 #[inline(always)]
-fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
+fn read(config: &Config, view: &RequestView<'_>, usable: &mut Usable) -> Result<(), Unbelieved> {
     let Some(catalogue) = config.catalogue(view.catalogue()) else {
         return Err(Unusable(MetadataNote::UnknownCatalogue));
     };
-    let mut labels = ArrayVec::new();
-    let mut bloom = Bloom::new();
+    usable.labels.clear();
+    usable.prefixes.clear();
+    usable.bloom = Bloom::new();
     for hash in view.labels() {
         let label = catalogue
             .by_hash
@@ -193,8 +216,8 @@ fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
         let Some((_, label)) = label else {
             return Err(Unusable(MetadataNote::UnknownLabel));
         };
-        bloom.insert(*label);
-        let _ = labels.try_push(*label);
+        usable.bloom.insert(*label);
+        let _ = usable.labels.try_push(*label);
     }
     if let Some(bytes) = view.bloom() {
         let allowed = config
@@ -204,21 +227,20 @@ fn read(config: &Config, view: &RequestView<'_>) -> Result<Usable, Unbelieved> {
         if !allowed {
             return Err(Unusable(MetadataNote::BloomRefused));
         }
-        bloom = Bloom::from_bytes(bytes);
+        usable.bloom = Bloom::from_bytes(bytes);
     }
-    Ok(Usable {
-        class: view.class_id(),
-        policy: view.policy(),
-        flags: view.flags(),
-        prompt_tokens: view.prompt_tokens(),
-        session: view.session(),
-        catalogue: view.catalogue(),
-        domain: view.domain(),
-        labels,
-        bloom,
-        bloom_in_band: view.bloom().is_some(),
-        prefixes: view.prefixes().take(8).collect(),
-    })
+    for prefix in view.prefixes() {
+        let _ = usable.prefixes.try_push(prefix);
+    }
+    usable.class = view.class_id();
+    usable.policy = view.policy();
+    usable.flags = view.flags();
+    usable.prompt_tokens = view.prompt_tokens();
+    usable.session = view.session();
+    usable.catalogue = view.catalogue();
+    usable.domain = view.domain();
+    usable.bloom_in_band = view.bloom().is_some();
+    Ok(())
 }
 
 /// Ways of a set in the table of derived keys.
