@@ -29,7 +29,9 @@ impl Path<'_> {
         if is_link_local(item.parsed.source) {
             return Verdict::Drop(DropReason::SourceInvalid, None);
         }
-        if is_link_local(item.parsed.destination) || item.target == Target::Group {
+        // Neither unspecified nor loopback (RFC 4291 §2.5.2, §2.5.3): a tunnel may hold a packet to these.
+        let destination = item.parsed.destination;
+        if is_link_local(destination) || destination <= 1 || item.target == Target::Group {
             return Verdict::Drop(DropReason::DestinationInvalid, None);
         }
         let of_service = Target::of(self.config, item.parsed.source).is_service();
