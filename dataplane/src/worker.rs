@@ -256,6 +256,7 @@ impl<P: PacketPool> Worker<P> {
             plan: &self.plan,
             mac: MacCheck::Unknown,
             target: None,
+            way: None,
             learned: false,
             macs_checked: false,
             table_at: 0,

@@ -9,6 +9,7 @@
 
 mod support;
 
+use afr_dataplane::config::Prefix6;
 use afr_dataplane::counters::Figure;
 use afr_dataplane::flow::FlowEntry;
 use afr_dataplane::id::{PortIx, Slot};
@@ -356,5 +357,59 @@ fn a_packet_unlike_the_one_before_in_any_bit_is_looked_at_for_itself() {
         // A NEW_TASK is dispatched, and what is not believed stripped: that is the whole path's.
         let taken = fast.figure(Figure::FastPath) > 0;
         assert!(taken || *frame == asking(&anew) || *port == WILD);
+    }
+}
+
+/// Where one client's replies go is taken for where its link's go, unless that may be wrong.
+#[test]
+fn a_reply_goes_its_own_way_whoever_was_answered_before() {
+    let clients = [
+        "2001:db8:c::1",
+        "2001:db8:c::2",
+        "2001:db8:d::1",
+        "2001:db8:d:1::1",
+        "2001:db8:f::1",
+        // On a link with the AFR.
+        "2001:db8:a::2",
+        "fe80::1",
+        "ff02::1",
+        "::1",
+        "::2",
+        "::",
+    ]
+    .map(ip);
+    for exact in [false, true] {
+        let world = || {
+            World::new(Setup::new(4).config(|config| {
+                if exact {
+                    let mut route = config.routes[0];
+                    route.prefix = Prefix6::new(ip("2001:db8:c::2"), 128);
+                    config.routes.insert(0, route);
+                }
+            }))
+        };
+        let (mut fast, mut whole) = (world(), world());
+        whole.workers[0].forgo_fast_path();
+        let own = [service(CHAT), fast.config().router.address];
+        let all: Vec<_> = clients.into_iter().chain(own).collect();
+        for one in &all {
+            for other in &all {
+                let frames = [one, other, one, other].map(|client| {
+                    let mut frame = tunnelled_reply(1, 1, service(CHAT)).frame();
+                    frame[78..94].copy_from_slice(&client.octets());
+                    let flags = frame.len() - 28 + 13;
+                    frame[flags] = 0x10;
+                    frame
+                });
+                let after = burst(&mut fast, FABRIC, &frames);
+                assert_eq!(after, burst(&mut whole, FABRIC, &frames), "{one} {other}");
+                // RFC 4291 §2.5.2, §2.5.3: these are no destinations.
+                let nowhere =
+                    |(_, frame): &(PortIx, Vec<u8>)| frame[38..53] == [0; 15] && frame[53] < 2;
+                assert!(!after.sent.iter().any(nowhere), "{one} {other}");
+            }
+        }
+        let taken = fast.figure(Figure::FastPath);
+        assert!(taken > 200, "hardly a reply took it: {taken}");
     }
 }

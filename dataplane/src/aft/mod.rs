@@ -14,6 +14,7 @@ pub mod epoch;
 mod sync;
 mod table;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use afr_wire::{CatalogueVersion, ClassId, DomainId, Prefix, Signature};
@@ -53,12 +54,43 @@ impl SigKey {
 }
 
 /// Orders an instance's reports: agent start, then number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ReportOrder {
     /// Unix seconds of the agent's start.
     pub boot_epoch: u32,
     /// Number of the report since.
     pub seq: u32,
+}
+
+impl ReportOrder {
+    /// In one number, which is compared in one step.
+    #[inline(always)]
+    const fn as_one(self) -> u64 {
+        (self.boot_epoch as u64) << 32 | self.seq as u64
+    }
+}
+
+impl Ord for ReportOrder {
+    #[inline(always)]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_one().cmp(&other.as_one())
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        if self.as_one() < other.as_one() {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+impl PartialOrd for ReportOrder {
+    #[inline(always)]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// An instance's load as of one report.

@@ -5,6 +5,7 @@
 
 mod absorb;
 mod class;
+mod names;
 mod op;
 mod path;
 mod policy;
@@ -13,7 +14,6 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use afr_wire::{Bloom, InstanceId, Label32, PolicyScope};
-use hashbrown::HashMap;
 
 use super::bitmap::Bitmap;
 use super::residency::{Holders, Overlay, Residency, Ttl};
@@ -21,6 +21,8 @@ use super::reuse::Known;
 use super::{ReportOrder, SigKey};
 use crate::config::{Config, Instance};
 use crate::id::{ClassIx, Incarnation, Slot, WorkerId};
+
+use names::Names;
 
 pub use class::{ClassState, MAX_REFUSALS};
 pub use op::Coalescing;
@@ -81,11 +83,13 @@ pub struct Aft {
     /// The generation's time, seconds of the monotonic clock.
     pub now_s: u32,
 
+    /// Whose path each slot has: closer together than the paths are.
+    tenants: Vec<Incarnation>,
     /// Whose rate is from a report; the others' is configured.
     rate_reported: Bitmap,
-    by_id: HashMap<InstanceId, Slot>,
+    by_id: Names<InstanceId>,
     /// Addresses as numbers, which are hashed in one step.
-    by_tunnel_source: HashMap<u128, Slot>,
+    by_tunnel_source: Names<u128>,
 }
 
 impl Aft {
@@ -98,6 +102,7 @@ impl Aft {
         Self {
             instances: vec![None; slots],
             path: vec![PathEntry::NONE; slots],
+            tenants: vec![PathEntry::NONE.incarnation; slots],
             registered: Bitmap::new(slots),
             available: Bitmap::new(slots),
             classes,
@@ -118,8 +123,8 @@ impl Aft {
             consumed: vec![0; workers],
             now_s: 0,
             rate_reported: Bitmap::new(slots),
-            by_id: HashMap::with_capacity(slots),
-            by_tunnel_source: HashMap::with_capacity(slots),
+            by_id: Names::new(slots),
+            by_tunnel_source: Names::new(slots),
             config,
         }
     }
@@ -139,10 +144,10 @@ impl Aft {
     }
 
     /// The slot of an instance. Of two with the same id the one registered last.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn slot_of(&self, id: InstanceId) -> Option<Slot> {
-        self.by_id.get(&id).copied()
+        self.by_id.get(id)
     }
 
     /// The instance whose encapsulated replies come from `source`. Of two the one registered last.
@@ -155,16 +160,15 @@ impl Aft {
     /// The same for an address as a number.
     #[inline(always)]
     pub(crate) fn slot_behind(&self, source: u128) -> Option<Slot> {
-        self.by_tunnel_source.get(&source).copied()
+        self.by_tunnel_source.get(source)
     }
 
     /// Which tenant the generation has in `slot`.
     #[inline]
     #[must_use]
     pub fn incarnation(&self, slot: Slot) -> Incarnation {
-        self.path
-            .get(slot.index())
-            .map_or(Incarnation(0), |path| path.incarnation)
+        let tenant = self.tenants.get(slot.index()).copied();
+        tenant.unwrap_or(Incarnation(0))
     }
 
     /// Messages of `worker` that the generation includes.
@@ -254,6 +258,7 @@ impl PartialEq for Aft {
                 .zip(&other.instances)
                 .all(same_instance)
             && self.path == other.path
+            && self.tenants == other.tenants
             && self.registered == other.registered
             && self.available == other.available
             && self.classes == other.classes

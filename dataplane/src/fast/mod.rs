@@ -17,6 +17,7 @@ mod reply;
 
 pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
+pub(crate) use reply::Way;
 pub(crate) use shape::{Kind, Model, Quick};
 
 use dpdk::vector::wide;

@@ -5,6 +5,7 @@ use afr_wire::Place;
 use super::Tally;
 use super::macs::MacCheck;
 use super::shape::{Quick, object};
+use crate::config::{NextHop, Port};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be16, be32};
@@ -16,7 +17,15 @@ use crate::path::{Path, Target, is_link_local};
 /// The ECN field of a traffic class.
 const ECN: u8 = 0b11;
 
-impl Path<'_> {
+/// The way to clients whose addresses have the same upper half.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way<'a> {
+    half: u64,
+    next_hop: &'a NextHop,
+    port: &'a Port,
+}
+
+impl<'a> Path<'a> {
     /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
     #[inline(always)]
     pub(crate) fn fast_reply<B: PacketBuf>(
@@ -54,23 +63,18 @@ impl Path<'_> {
             return None;
         }
         let destination = address(head, 24);
-        if destination >> 120 == 0xFF || destination <= 1 || is_link_local(destination) {
-            return None;
-        }
-        let near = self.plan.may_be_own(destination);
-        if near && Target::of(self.config, destination) != Target::Elsewhere {
-            return None;
-        }
-        let next_hop = self.config.route(destination)?.next_hop;
-        let port = self.port(next_hop.port)?;
-        if inner.len() > usize::from(port.mtu) || port.vlan.is_some() {
+        let Way { next_hop, port, .. } = match self.way {
+            Some(way) if way.half == upper_half(destination) => way,
+            _ => self.way_to(destination)?,
+        };
+        if inner.len() > usize::from(port.mtu) {
             return None;
         }
         if quick.shape.object_len != 0 {
             let report = object(frame, quick.shape.object_len);
             // Known when the MACs were checked is known still, unless a report was applied since: then learning says.
-            let same = if self.macs_checked {
-                quick.known && (!self.learned || self.is_applied(report))
+            let same = if self.macs_checked && !(quick.known && self.learned) {
+                quick.known
             } else {
                 self.is_applied(report)
             };
@@ -95,4 +99,39 @@ impl Path<'_> {
         frame[21] = frame[21].saturating_sub(1);
         Some(next_hop.port)
     }
+
+    /// The way to a client, if the fast path is for it. It is kept for the next, where the upper half of the address alone
+    /// decided.
+    #[inline(never)]
+    fn way_to(&mut self, destination: u128) -> Option<Way<'a>> {
+        if destination >> 120 == 0xFF || destination <= 1 || is_link_local(destination) {
+            return None;
+        }
+        let near = self.plan.may_be_own(destination);
+        if near && Target::of(self.config, destination) != Target::Elsewhere {
+            return None;
+        }
+        let next_hop = &self.config.route(destination)?.next_hop;
+        let port = self.port(next_hop.port)?;
+        if port.vlan.is_some() {
+            return None;
+        }
+        let half = upper_half(destination);
+        let way = Way {
+            half,
+            next_hop,
+            port,
+        };
+        // Unspecified and loopback have an upper half of 0.
+        if !near && half != 0 && self.plan.routes_by_half {
+            self.way = Some(way);
+        }
+        Some(way)
+    }
+}
+
+/// What of an address names its link (RFC 4291 §2.5.1).
+#[inline(always)]
+const fn upper_half(address: u128) -> u64 {
+    (address >> 64) as u64
 }

@@ -55,6 +55,8 @@ pub struct LoadOverlay {
     /// Of these, the instances that take new flows.
     accepting: Bitmap,
     learned: Vec<Learned>,
+    /// Of these the report and whom it is about, closer together: every reply asks.
+    last: Vec<(Incarnation, ReportOrder)>,
     /// What the control core was not told yet.
     untold: Bitmap,
     /// Whether there is any.
@@ -73,6 +75,7 @@ impl LoadOverlay {
             active: Bitmap::new(slots),
             accepting: Bitmap::new(slots),
             learned: vec![NOTHING; slots],
+            last: vec![(NOTHING.tenant, NOTHING.load.order); slots],
             untold: Bitmap::new(slots),
             any_untold: false,
             told_us: vec![0; slots],
@@ -145,6 +148,7 @@ impl LoadOverlay {
             return;
         };
         *place = learned;
+        self.last[slot.index()] = (learned.tenant, learned.load.order);
         self.active.set(slot);
         let accepting = !learned.load.draining && !learned.load.refusing;
         self.accepting.assign(slot, accepting);
@@ -193,9 +197,9 @@ impl LoadOverlay {
     #[inline]
     #[must_use]
     pub fn last(&self, slot: Slot, tenant: Incarnation) -> ReportOrder {
-        let learned = self.learned.get(slot.index());
-        learned
-            .filter(|learned| learned.tenant == tenant)
-            .map_or_else(ReportOrder::default, |learned| learned.load.order)
+        match self.last.get(slot.index()) {
+            Some((of, order)) if *of == tenant => *order,
+            _ => ReportOrder::default(),
+        }
     }
 }

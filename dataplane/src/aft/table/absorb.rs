@@ -92,8 +92,13 @@ impl Aft {
             };
             self.join_classes(slot, &instance);
             self.set_pressure(slot, &instance);
-            self.path[slot.index()] = PathEntry::to(&instance, config);
+            self.lead(slot, PathEntry::to(&instance, config));
         }
+    }
+
+    fn lead(&mut self, slot: Slot, path: PathEntry) {
+        self.tenants[slot.index()] = path.incarnation;
+        self.path[slot.index()] = path;
     }
 
     fn register(&mut self, slot: Slot, instance: &Arc<Instance>) {
@@ -111,7 +116,7 @@ impl Aft {
         let index = slot.index();
         self.capabilities += 1;
         self.instances[index] = Some(Arc::clone(instance));
-        self.path[index] = PathEntry::to(instance, &self.config);
+        self.lead(slot, PathEntry::to(instance, &self.config));
         self.registered.set(slot);
         self.policies.enter(slot, &instance.policies);
         self.by_id.insert(instance.id, slot);
@@ -135,13 +140,9 @@ impl Aft {
     fn withdraw(&mut self, slot: Slot) -> Option<Arc<Instance>> {
         let instance = self.instances.get_mut(slot.index())?.take()?;
         self.policies.leave(slot, &instance.policies);
-        if self.by_id.get(&instance.id) == Some(&slot) {
-            self.by_id.remove(&instance.id);
-        }
-        let source = u128::from(instance.tunnel_source);
-        if self.by_tunnel_source.get(&source) == Some(&slot) {
-            self.by_tunnel_source.remove(&source);
-        }
+        self.by_id.remove(instance.id, slot);
+        self.by_tunnel_source
+            .remove(instance.tunnel_source.into(), slot);
         Some(instance)
     }
 
@@ -151,7 +152,7 @@ impl Aft {
         }
         let index = slot.index();
         self.capabilities += 1;
-        self.path[index] = PathEntry::NONE;
+        self.lead(slot, PathEntry::NONE);
         self.registered.clear(slot);
         self.available.clear(slot);
         self.rate_reported.clear(slot);
