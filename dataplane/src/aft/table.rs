@@ -13,7 +13,7 @@ mod policy;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use afr_wire::{Bloom, InstanceId, Label32, PolicyScope};
+use afr_wire::{Bloom, InstanceId, KeyId, Label32, PolicyScope};
 
 use super::bitmap::Bitmap;
 use super::residency::{Holders, Overlay, Residency, Ttl};
@@ -85,6 +85,8 @@ pub struct Aft {
 
     /// Whose path each slot has: closer together than the paths are.
     tenants: Vec<Incarnation>,
+    /// The key that each slot's instance reports under, if it needs one.
+    report_keys: Vec<Option<KeyId>>,
     /// Whose rate is from a report; the others' is configured.
     rate_reported: Bitmap,
     by_id: Names<InstanceId>,
@@ -103,6 +105,7 @@ impl Aft {
             instances: vec![None; slots],
             path: vec![PathEntry::NONE; slots],
             tenants: vec![PathEntry::NONE.incarnation; slots],
+            report_keys: vec![None; slots],
             registered: Bitmap::new(slots),
             available: Bitmap::new(slots),
             classes,
@@ -169,6 +172,12 @@ impl Aft {
     pub fn incarnation(&self, slot: Slot) -> Incarnation {
         let tenant = self.tenants.get(slot.index()).copied();
         tenant.unwrap_or(Incarnation(0))
+    }
+
+    /// The key that the instance in `slot` reports under, if it needs one.
+    #[inline]
+    pub(crate) fn report_key(&self, slot: Slot) -> Option<KeyId> {
+        self.report_keys.get(slot.index()).copied().flatten()
     }
 
     /// Messages of `worker` that the generation includes.
@@ -259,6 +268,7 @@ impl PartialEq for Aft {
                 .all(same_instance)
             && self.path == other.path
             && self.tenants == other.tenants
+            && self.report_keys == other.report_keys
             && self.registered == other.registered
             && self.available == other.available
             && self.classes == other.classes

@@ -121,10 +121,10 @@ impl Path<'_> {
     /// Whether the report is under the key that its instance must use: "an instance that has a key is believed only under
     /// it".
     fn is_authentic(&mut self, slot: Slot, view: &ReportView<'_>) -> bool {
-        let Some(Some(instance)) = self.aft.instances.get(slot.index()) else {
+        if !self.aft.registered.test(slot) {
             return false;
-        };
-        let Some(own) = instance.report_key else {
+        }
+        let Some(own) = self.aft.report_key(slot) else {
             return view.key_id() == KeyId::NONE;
         };
         // During a rotation the instance may be on its key's successor already. Any other entry of the ring may be known
@@ -189,9 +189,23 @@ impl Path<'_> {
         };
         self.own.loads.enter(slot, learned, now_us);
         self.own.scratch.standing.forget_slot(slot);
-        if !at_once {
-            return;
+        if at_once {
+            self.tell_report(slot, view);
         }
+    }
+
+    /// Tells the control core what was just learned of `slot`.
+    // Apart, so that what is learned need not be kept besides where it is entered.
+    #[inline(never)]
+    fn tell_report(&mut self, slot: Slot, view: &ReportView<'_>) {
+        let Some(Learned {
+            load,
+            cache_generation,
+            ..
+        }) = self.own.loads.learned(slot)
+        else {
+            return;
+        };
         self.tell(WorkerMsg::Load {
             slot,
             load,

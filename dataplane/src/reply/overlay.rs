@@ -142,7 +142,7 @@ impl LoadOverlay {
     }
 
     /// Remembers what was learned of `slot`: what is told now, or else before long ([`Self::take_untold`]).
-    #[inline]
+    #[inline(always)]
     pub fn enter(&mut self, slot: Slot, learned: Learned, now_us: u64) {
         let Some(place) = self.learned.get_mut(slot.index()) else {
             return;
@@ -159,6 +159,13 @@ impl LoadOverlay {
         } else {
             self.told_us[slot.index()] = now_us;
         }
+    }
+
+    /// What was entered of `slot` last.
+    #[inline]
+    #[must_use]
+    pub fn learned(&self, slot: Slot) -> Option<Learned> {
+        self.learned.get(slot.index()).copied()
     }
 
     /// Whether it is time to tell what is untold.

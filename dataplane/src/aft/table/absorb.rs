@@ -117,6 +117,7 @@ impl Aft {
         self.capabilities += 1;
         self.instances[index] = Some(Arc::clone(instance));
         self.lead(slot, PathEntry::to(instance, &self.config));
+        self.report_keys[index] = instance.report_key;
         self.registered.set(slot);
         self.policies.enter(slot, &instance.policies);
         self.by_id.insert(instance.id, slot);
@@ -153,6 +154,7 @@ impl Aft {
         let index = slot.index();
         self.capabilities += 1;
         self.lead(slot, PathEntry::NONE);
+        self.report_keys[index] = None;
         self.registered.clear(slot);
         self.available.clear(slot);
         self.rate_reported.clear(slot);
