@@ -47,8 +47,6 @@ pub(crate) struct Plan {
     /// Upper halves of all addresses that are no others' ([`Target::Elsewhere`](crate::path::Target)), but for groups; `None`
     /// where they do not fit, or a service's prefix is shorter.
     own_halves: Option<ArrayVec<u64, HALVES>>,
-    /// Whether the upper half of an address says which route it has.
-    pub(super) routes_by_half: bool,
     keys: ArrayVec<PlanKey, KEYS>,
     /// Their masters, at the same places.
     pub(super) masters: ArrayVec<ExpandedMaster, KEYS>,
@@ -116,10 +114,6 @@ impl Plan {
             ports,
             services,
             own_halves: own_halves(config),
-            routes_by_half: config
-                .routes
-                .iter()
-                .all(|route| route.prefix.length() <= 64),
             keys,
             masters,
             exact_services: config

@@ -5,7 +5,7 @@ use afr_wire::Place;
 use super::Tally;
 use super::macs::MacCheck;
 use super::shape::{Quick, object};
-use crate::config::{NextHop, Port};
+use crate::config::{NextHop, Port, Route};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be16, be32};
@@ -123,7 +123,10 @@ impl<'a> Path<'a> {
             port,
         };
         // Unspecified and loopback have an upper half of 0.
-        if !near && half != 0 && self.plan.routes_by_half {
+        let longer = |route: &Route| {
+            route.prefix.length() > 64 && upper_half(route.prefix.address().into()) == half
+        };
+        if !near && half != 0 && !self.config.routes.iter().any(longer) {
             self.way = Some(way);
         }
         Some(way)
