@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, fence};
 use crossbeam_utils::CachePadded;
 
 use crate::id::{ClassIx, PortIx, Slot};
+use crate::memory::Table;
 use crate::verdict::{DispatchReason, DropReason, MetadataNote, PuntReason};
 
 /// Ports that are counted by themselves.
@@ -45,6 +46,8 @@ pub enum Figure {
     FlowsUsed,
     /// Size of the flow table (a level).
     FlowsCapacity,
+    /// Bytes of one of the worker's own tables (a level).
+    TableBytes(Table),
     /// TSC cycles spent on bursts that were not empty.
     BusyCycles,
     /// Bursts that were not empty.
@@ -69,7 +72,8 @@ const DROP_AT: usize = 5 * MAX_PORTS;
 const PUNT_AT: usize = DROP_AT + DropReason::COUNT;
 const NOTE_AT: usize = PUNT_AT + PuntReason::COUNT;
 const PLAIN_AT: usize = NOTE_AT + MetadataNote::COUNT;
-const FIGURES: usize = PLAIN_AT + 16;
+const TABLES_AT: usize = PLAIN_AT + 16;
+const FIGURES: usize = TABLES_AT + Table::ALL.len();
 
 impl Figure {
     #[inline]
@@ -90,6 +94,7 @@ impl Figure {
             Self::AffinityTokens => PLAIN_AT + 4,
             Self::FlowsUsed => PLAIN_AT + 5,
             Self::FlowsCapacity => PLAIN_AT + 6,
+            Self::TableBytes(table) => TABLES_AT + table as usize,
             Self::BusyCycles => PLAIN_AT + 7,
             Self::BusyBursts => PLAIN_AT + 8,
             Self::IdlePolls => PLAIN_AT + 9,

@@ -14,6 +14,7 @@ pub mod id;
 pub mod config;
 pub mod verdict;
 pub mod counters;
+pub mod memory;
 pub mod message;
 pub mod packet;
 pub mod fingerprint;

@@ -18,6 +18,7 @@ use crate::fast::{Kind, MacCheck, Model, Plan, Quick, Tally};
 use crate::fingerprint::Fingerprint;
 use crate::flow::{Aged, Cursor, Fate, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
+use crate::memory::Table;
 use crate::message::{FlowScan, Shared, WorkerCommand};
 use crate::outs::Outs;
 use crate::packet::{PacketBuf, PacketPool};
@@ -110,7 +111,7 @@ impl<P: PacketPool> Worker<P> {
         let config = Arc::clone(&reader.get().config);
         let limits = &config.limits;
         let slots = usize::from(limits.instances);
-        let own = Own {
+        let mut own = Own {
             id,
             flows: FlowTable::new(&config.flows, seeds[0]),
             residency: Overlay::new(limits.overlay_signatures as usize),
@@ -127,6 +128,10 @@ impl<P: PacketPool> Worker<P> {
             pushed: 0,
             timeouts: Timeouts::new(&config.flows, &config.dispatch),
         };
+        for table in Table::ALL {
+            let bytes = table.bytes_of(&own) as u64;
+            own.counters.set(Figure::TableBytes(table), bytes);
+        }
         let plan = Plan::new(&config, own.verifier.as_deref());
         Self {
             reader,

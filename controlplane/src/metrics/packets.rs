@@ -3,6 +3,7 @@
 use afr_dataplane::config::Config;
 use afr_dataplane::counters::{Figure, LocalCounters};
 use afr_dataplane::id::PortIx;
+use afr_dataplane::memory::Table;
 use afr_dataplane::message::Shared;
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
 
@@ -200,6 +201,18 @@ pub(super) fn workers(families: &mut Families, shared: &Shared, counts: &[LocalC
     for (name, help, figure) in levels {
         let figures = by_worker(counts, |counters| counters.figure(figure) as f64);
         families.gauge(name, help).each("worker", figures);
+    }
+    let mut tables = families.gauge(
+        "afr_worker_table_bytes",
+        "Memory of a worker's own tables, all of it taken at the start. Packet buffers and what workers share are apart.",
+    );
+    for table in Table::ALL {
+        let bytes = by_worker(counts, |counters| {
+            counters.figure(Figure::TableBytes(table)) as f64
+        });
+        for (worker, bytes) in bytes {
+            tables.at(&[("table", table.name()), ("worker", &worker)], bytes);
+        }
     }
     let cycles = counts.iter().enumerate();
     let cycles = cycles.filter_map(|(at, c)| Some((at.to_string(), tally::cycles_per_packet(c)?)));

@@ -179,6 +179,7 @@ async fn what_an_operator_asks_for_is_there() {
         "afr_affinity_tokens_total",
         "afr_flows",
         "afr_flows_capacity",
+        "afr_worker_table_bytes",
         "afr_epoch",
         "afr_epoch_age_seconds",
         "afr_worker_epoch",

@@ -6,6 +6,7 @@ use crate::aft::SigKey;
 use crate::aft::bitmap::iter_words;
 use crate::aft::residency::{Overlay, Residency, Said};
 use crate::id::Slot;
+use crate::memory::room;
 
 /// What one worker knows of residency: its generation's table, and what it has itself said since.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,12 @@ impl Reuse {
             width: words,
             slots,
         }
+    }
+
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        room(&self.sets)
     }
 
     /// Brings what [`Self::compute`] will read nearer.

@@ -3,6 +3,7 @@
 use crate::aft::bitmap::Bitmap;
 use crate::aft::{Aft, Load, ReportOrder};
 use crate::id::{Incarnation, Slot, WorkerId};
+use crate::memory::room;
 
 /// What a report said of an instance.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,14 @@ impl LoadOverlay {
             told_us: vec![0; slots],
             all_told_us: 0,
         }
+    }
+
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let bitmaps = [&self.active, &self.accepting, &self.untold];
+        let bitmaps = bitmaps.map(|bitmap| size_of_val(bitmap.words()));
+        bitmaps.iter().sum::<usize>() + room(&self.learned) + room(&self.last) + room(&self.told_us)
     }
 
     /// The load of `slot` where it is newer than the generation's.

@@ -53,6 +53,12 @@ impl Admit {
         this
     }
 
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.sources.memory_bytes() + size_of_val(&*self.classes)
+    }
+
     /// Takes rates and prefix length from a reloaded configuration. The number of sources stays.
     pub const fn configure(&mut self, admit: &config::Admit) {
         self.source_mask = match admit.source_prefix_len {

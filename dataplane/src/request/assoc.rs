@@ -59,6 +59,10 @@ impl<K: Placed, V: Copy + Stamped> Assoc<K, V> {
         }
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.sets)
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.sets.len() * WAYS
     }

@@ -4,6 +4,7 @@
 use super::matching::Need;
 use crate::aft::Aft;
 use crate::id::ClassIx;
+use crate::memory::room;
 
 /// Needs that are remembered; a power of two.
 const KEPT: usize = 32;
@@ -45,6 +46,12 @@ pub struct Capable {
 }
 
 impl Capable {
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        room(&self.words)
+    }
+
     /// Sets over so many slots.
     #[must_use]
     pub fn new(slots: usize) -> Self {

@@ -86,6 +86,12 @@ impl ReplayGuard {
         Session(hasher.finish().max(1))
     }
 
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.sessions.memory_bytes()
+    }
+
     /// Sessions that can be told apart at once.
     #[must_use]
     pub fn session_capacity(&self) -> usize {

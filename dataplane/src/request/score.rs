@@ -8,6 +8,7 @@ use crate::aft::inflight::Inflight;
 use crate::aft::reuse::Reuse;
 use crate::aft::{Aft, Load, RATE_SHIFT};
 use crate::id::Slot;
+use crate::memory::room;
 use crate::reply::overlay::LoadOverlay;
 use crate::request::capable::Capable;
 use crate::request::standing::{MAX_COST_US, Standing};
@@ -67,6 +68,18 @@ impl Scratch {
             capable: Capable::new(slots),
             ttft: vec![Estimates::NONE; slots.div_ceil(64)],
         }
+    }
+
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        room(&self.candidates)
+            + room(&self.costs)
+            + room(&self.turn)
+            + room(&self.ttft)
+            + self.reuse.memory_bytes()
+            + self.standing.memory_bytes()
+            + self.capable.memory_bytes()
     }
 
     /// Takes one candidate out.

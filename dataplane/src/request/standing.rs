@@ -16,6 +16,7 @@ use dpdk::vector;
 use super::score::View;
 use crate::aft::inflight::{Change, GROUP};
 use crate::id::Slot;
+use crate::memory::room;
 
 /// No cost is more: a quarter of an hour, which nobody waits. Two of them can be added in 31 bits.
 pub const MAX_COST_US: u32 = (1 << 30) - 1;
@@ -95,6 +96,16 @@ const STALE: u64 = u64::MAX;
 const UNKNOWN: u32 = u32::MAX;
 
 impl Standing {
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        room(&self.us)
+            + room(&self.work_us)
+            + room(&self.rates_q)
+            + room(&self.seen)
+            + room(&self.words)
+    }
+
     /// For so many slots, all of them to be looked at.
     #[must_use]
     pub fn new(slots: usize) -> Self {

@@ -13,6 +13,7 @@ use arrayvec::ArrayVec;
 use crate::config::{Config, Key};
 use crate::fast::MacCheck;
 use crate::id::PeerIx;
+use crate::memory::room;
 use crate::packet::parse::Upper;
 use crate::path::{Item, Path};
 use crate::verdict::{DropReason, MetadataNote};
@@ -314,6 +315,12 @@ impl SenderKeys {
             revision: 0,
             clock: 0,
         }
+    }
+
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        room(&self.tags) + room(&self.keys)
     }
 
     /// The key of `name` under `key`, derived now unless it was before.

@@ -25,3 +25,4 @@ mod encap;
 mod reply;
 mod reports;
 mod host;
+mod memory;

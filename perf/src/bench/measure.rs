@@ -76,6 +76,8 @@ pub struct Growth {
     pub after_kib: u64,
     /// Packet buffers in the EAL's huge pages, apart from that.
     pub huge_kib: u64,
+    /// Of what is resident, or may become so: a worker's own tables, as it says itself. The rest is shared by all workers.
+    pub worker_kib: u64,
 }
 
 /// A case's frames in files, and what the files are known by.
@@ -233,6 +235,10 @@ impl Bench<'_> {
                 running.story()
             );
         }
+        let tables = counted.as_ref().map_or(0.0, |counted| {
+            counted.sum("afr_worker_table_bytes", &[]) / case.workers as f64
+        });
+        let worker_kib = (tables / 1_024.0).round() as u64;
         let mut swaps_per_s = None;
         if let (Some(counted), Some(recounted)) = (counted, recounted) {
             took_its_way(case, &counted, &recounted)?;
@@ -248,6 +254,7 @@ impl Bench<'_> {
                 before_kib: memory.resident_kib,
                 after_kib: grown.resident_kib,
                 huge_kib: grown.huge_kib,
+                worker_kib,
             }),
         })
     }

@@ -197,11 +197,13 @@ fn notes(runs: &[Run]) -> Vec<String> {
     {
         let mib = |kib: u64| kib as f64 / 1_024.0;
         notes.push(format!(
-            "Memory of the AFR: {:.1} MiB resident, {:.1} MiB after {:.0} million packets; packet buffers of {:.0} MiB in huge pages apart.",
+            "Memory of the AFR: {:.1} MiB resident, {:.1} MiB after {:.0} million packets; packet buffers of {:.0} MiB in huge pages apart. \
+             A worker's own tables: {:.1} MB; the rest is both copies of the AFT, what workers share, and the program.",
             mib(memory.before_kib),
             mib(memory.after_kib),
             memory.packets as f64 / 1e6,
             mib(memory.huge_kib),
+            memory.worker_kib as f64 * 1_024.0 / 1e6,
         ));
     }
     notes
@@ -225,6 +227,7 @@ mod tests {
                     before_kib: 145_408,
                     after_kib: 145_920,
                     huge_kib: 65_536,
+                    worker_kib: 100_000,
                 }),
             }]
         };
@@ -260,6 +263,7 @@ mod tests {
         let memory =
             "142.0 MiB resident, 142.5 MiB after 1001 million packets; packet buffers of 64 MiB";
         assert!(text.contains(memory), "{text}");
+        assert!(text.contains("own tables: 102.4 MB"), "{text}");
     }
 
     #[test]

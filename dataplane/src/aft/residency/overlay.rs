@@ -5,6 +5,7 @@ use dpdk::prefetch::prefetch_read;
 use super::bucket::{Hashed, KeyBits, KeyHash};
 use crate::aft::SigKey;
 use crate::id::Slot;
+use crate::memory::room;
 
 /// Most answers of one look-up: the entries of a bucket.
 pub const OVERLAY_HITS: usize = 5;
@@ -61,6 +62,12 @@ impl Overlay {
             hash: KeyHash::new(),
             buckets: vec![Bucket([FREE; OVERLAY_HITS]); buckets],
         }
+    }
+
+    /// Memory held, in bytes; the same from [`Self::new`] on.
+    #[must_use]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        room(&self.buckets)
     }
 
     /// Brings the bucket of `key` nearer.
