@@ -32,6 +32,8 @@ use crate::verdict::{DropReason, MetadataNote, Verdict};
 
 /// Bursts after which counters are copied to where others read them, at the latest.
 const COPY_EVERY: u32 = 256;
+/// Buckets whose flows move between two bursts while the flow table's index becomes another one.
+const SETTLED_BUCKETS: u32 = 4;
 /// Steps of a walk over the flow table between two bursts, at the most.
 const MAX_STEPS: usize = 4_096;
 
@@ -327,6 +329,7 @@ impl<P: PacketPool> Worker<P> {
         if self.own.loads.is_time_to_tell(now.mono_us) {
             self.tell_loads(now);
         }
+        self.own.flows.settle(SETTLED_BUCKETS);
         let now_ms = now.mono_ms();
         let elapsed_ms = now_ms.wrapping_sub(self.seen.swept_ms);
         if elapsed_ms > 0 {

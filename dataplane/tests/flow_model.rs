@@ -509,3 +509,52 @@ fn flows_of_a_dead_instance_are_walked_in_slices() {
     );
     assert_eq!(left, 50);
 }
+
+/// Many flows come, and most go: the index becomes another one five times, and every flow is found at every moment.
+#[test]
+fn flows_are_found_while_the_index_becomes_another_one() {
+    let mut table = table(1 << 17);
+    let hash = |table: &FlowTable, number| table.hash(&key(number));
+    let is_found = |table: &FlowTable, number| {
+        let flow = table.lookup(hash(table, number), &key(number));
+        flow.is_some_and(|flow| table.holds(flow, &key(number)))
+    };
+    const MANY: u32 = 100_000;
+    for number in 0..MANY {
+        let hash = hash(&table, number);
+        table.insert(hash, opened(number, 0), 0);
+        // The first, the last, and some between.
+        for known in [0, number / 3, number / 2, number] {
+            assert!(is_found(&table, known), "{known} of {number}");
+        }
+    }
+    assert_eq!((table.len(), table.evictions()), (MANY, 0));
+    assert!((0..MANY).all(|number| is_found(&table, number)));
+    for number in 50..MANY {
+        let flow = table.lookup(hash(&table, number), &key(number));
+        table.remove(flow.expect("it is there"));
+        if number % 97 == 0 {
+            table.sweep(0, 1, &TIMEOUTS, |_| ());
+            table.settle(8);
+            for known in [0, 49, number + 1, MANY - 1] {
+                assert!(
+                    is_found(&table, known) || known >= MANY,
+                    "{known} of {number}"
+                );
+            }
+        }
+    }
+    for _ in 0..10 {
+        table.sweep(0, 1, &TIMEOUTS, |_| ());
+        table.settle(1 << 20);
+    }
+    // All are in the smallest index now: a guess finds what a look-up finds.
+    for number in 0..50 {
+        let guess = table.prefetch_guess(hash(&table, number));
+        assert!(
+            guess.is_some_and(|flow| table.holds(flow, &key(number))),
+            "{number}"
+        );
+        assert!(!is_found(&table, number + 50));
+    }
+}

@@ -111,6 +111,7 @@ impl FlowTable {
         timeouts: &Timeouts,
         mut f: impl FnMut(Aged<'_>),
     ) {
+        self.shrink();
         let mut budget = budget;
         let mut turned = false;
         loop {

@@ -17,10 +17,10 @@ use dpdk::vector::equal;
 const WAYS: usize = 10;
 
 /// Entries of a bucket when the slab is full, at most.
-const MEAN_FILL: u32 = 5;
+pub(super) const MEAN_FILL: u32 = 5;
 
 /// Hash bits that choose the first bucket; the tag is taken from the 16 highest.
-const MAX_BUCKET_BITS: u32 = 24;
+pub(super) const MAX_BUCKET_BITS: u32 = 24;
 
 /// The largest slab that one index serves.
 pub(super) const MAX_ENTRIES: u32 = MEAN_FILL << MAX_BUCKET_BITS;
@@ -86,10 +86,27 @@ pub(super) struct Place {
     away: bool,
 }
 
+impl Place {
+    /// The same place with another name for its bucket.
+    pub(super) fn known_as(self, name: impl FnOnce(u32) -> u32) -> Self {
+        Self {
+            bucket: name(self.bucket),
+            ..self
+        }
+    }
+}
+
+/// Buckets of an index for up to `entries` (at most [`MAX_ENTRIES`]) entries.
+pub(super) fn buckets_for(entries: u32) -> u32 {
+    let least = entries.min(MAX_ENTRIES).div_ceil(MEAN_FILL);
+    least.max(1).next_power_of_two()
+}
+
 pub(super) struct Index {
     /// A power of two of them.
     buckets: HugeSlice<Bucket>,
     mask: u32,
+    len: u32,
 }
 
 #[inline]
@@ -98,17 +115,33 @@ fn tag_of(hash: u64) -> u16 {
 }
 
 impl Index {
-    /// An index for up to `entries` (at most [`MAX_ENTRIES`]) entries.
-    pub(super) fn new(entries: u32) -> Self {
-        let buckets = entries
-            .min(MAX_ENTRIES)
-            .div_ceil(MEAN_FILL)
-            .max(1)
-            .next_power_of_two();
+    /// An index of so many buckets, a power of two.
+    pub(super) fn new(buckets: u32) -> Self {
         Self {
             buckets: HugeSlice::filled(buckets as usize, Bucket::EMPTY),
             mask: buckets - 1,
+            len: 0,
         }
+    }
+
+    pub(super) const fn buckets(&self) -> u32 {
+        self.mask + 1
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// An entry in `bucket`, if there is one.
+    pub(super) fn first_in(&self, bucket: u32) -> Option<u32> {
+        let here = self.at(bucket);
+        let way = ways(!here.matches(0)).next()?;
+        Some(here.entries[way])
+    }
+
+    #[cfg(test)]
+    pub(super) fn count_in(&self, bucket: u32) -> usize {
+        ways(!self.at(bucket).matches(0)).count()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -232,6 +265,7 @@ impl Index {
     }
 
     fn put(&mut self, place: Place, tag: u16, entry: u32) {
+        self.len += 1;
         let bucket = self.at_mut(place.bucket);
         bucket.tags[place.way] = tag;
         bucket.entries[place.way] = entry;
@@ -245,6 +279,7 @@ impl Index {
 
     /// Frees a place. Returns its tag, its entry, and whether that was away from its first bucket.
     fn take(&mut self, bucket: u32, way: usize) -> (u16, u32, bool) {
+        self.len -= 1;
         let here = self.at_mut(bucket);
         let tag = std::mem::replace(&mut here.tags[way], 0);
         let entry = here.entries[way];
@@ -302,7 +337,7 @@ mod tests {
             entries in prop_oneof![Just(1_u32), Just(7), Just(40)],
             ops in proptest::collection::vec((any::<bool>(), 0..8_u64, any::<u16>(), 0..60_u32), 1..400),
         ) {
-            let mut index = Index::new(entries);
+            let mut index = Index::new(buckets_for(entries));
             let mut homes: HashMap<u32, (u64, u32)> = HashMap::new();
             for (insert, low, high, entry) in ops {
                 if let Some((_, bucket)) = homes.remove(&entry) {
@@ -324,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_resident_gives_way_when_both_buckets_are_full() {
-        let mut index = Index::new(MEAN_FILL << 6);
+        let mut index = Index::new(1 << 6);
         let mut homes = HashMap::new();
         let mut moves = Vec::new();
         let mut insert = |entry: u32, hash: u64| {
@@ -339,7 +374,7 @@ mod tests {
         for tag in 2..12_u32 {
             assert_eq!(insert(tag, u64::from(tag) << 48), 0);
         }
-        let second = u64::from(Index::new(MEAN_FILL << 6).other_bucket(0, 1));
+        let second = u64::from(Index::new(1 << 6).other_bucket(0, 1));
         for tag in 12..22_u32 {
             assert_eq!(
                 u64::from(insert(tag, u64::from(tag) << 48 | second)),
@@ -358,7 +393,7 @@ mod tests {
 
     #[test]
     fn buckets_come_in_pairs() {
-        let index = Index::new(1 << 20);
+        let index = Index::new(buckets_for(1 << 20));
         for tag in 1..=u16::MAX {
             let other = index.other_bucket(77, tag);
             assert_ne!(other, 77);
@@ -371,7 +406,7 @@ mod tests {
     fn nearly_all_entries_are_at_home_when_full() {
         // The fullest case: 5 entries a bucket on average.
         let entries = MEAN_FILL << 14;
-        let mut index = Index::new(entries);
+        let mut index = Index::new(buckets_for(entries));
         let mut state = 1_u64;
         for entry in 0..entries {
             // SplitMix64.

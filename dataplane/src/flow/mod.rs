@@ -6,6 +6,7 @@
 //!
 //! - [`entry`]: what is kept of a flow, in 64 bytes;
 //! - `index`: from hash to entry, cache-line buckets of short tags;
+//! - `levels`: indexes of several sizes, so that few flows lie close together;
 //! - [`table`]: both together, look-up, insertion, and what gives way when there is no room;
 //! - [`aging`]: what happens to flows that nobody speaks on any more, or whose instance is gone.
 //!
@@ -14,6 +15,7 @@
 //! every entry is looked at far more often than that by [`FlowTable::sweep`].
 
 mod index;
+mod levels;
 pub mod entry;
 pub mod table;
 pub mod aging;

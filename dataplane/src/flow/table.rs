@@ -7,7 +7,8 @@ use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
 use super::entry::{FlowEntry, FlowKey, FlowSeeds, FlowState, halves, hash};
-use super::index::{Index, MAX_ENTRIES};
+use super::index::MAX_ENTRIES;
+use super::levels::Levels;
 use crate::config::Flows;
 
 /// Entries that the eviction hand compares when the slab is full.
@@ -54,10 +55,10 @@ pub struct Inserted {
 
 /// All flows of one worker.
 ///
-/// 84 bytes a flow at the default capacity: 64 of the entry, 16 of the index, 4 of the entry's way back into it.
+/// 89 bytes a flow at the default capacity: 64 of the entry, 21 of the index in all its sizes, 4 of the entry's way back into it.
 pub struct FlowTable {
     seeds: FlowSeeds,
-    index: Index,
+    index: Levels,
     slab: HugeSlice<FlowEntry>,
     /// Of a used place the index bucket that names it, of a vacant one the next vacant.
     links: Box<[u32]>,
@@ -81,7 +82,7 @@ impl FlowTable {
         let links = (1..capacity).chain([NONE]).collect();
         Self {
             seeds: FlowSeeds::new(seed),
-            index: Index::new(capacity),
+            index: Levels::new(capacity),
             slab: HugeSlice::filled(capacity as usize, FlowEntry::VACANT),
             links,
             used: vec![0; capacity.div_ceil(u64::BITS) as usize].into_boxed_slice(),
@@ -214,6 +215,8 @@ impl FlowTable {
         self.slab[number as usize] = entry;
         self.used[(number / u64::BITS) as usize] |= 1 << (number % u64::BITS);
         self.len += 1;
+        self.index.grow(self.len);
+        self.settle(1);
         Inserted {
             flow: FlowRef(number),
             evicted,
@@ -235,6 +238,25 @@ impl FlowTable {
             self.len -= 1;
         }
         entry
+    }
+
+    /// Moves some flows to where they are found sooner, if the index is to be another one.
+    #[inline]
+    pub fn settle(&mut self, buckets: u32) {
+        if self.index.is_settled() {
+            return;
+        }
+        let (slab, links, seeds) = (&self.slab, &mut self.links, &self.seeds);
+        self.index.step(
+            buckets,
+            |number| slab[number as usize].key().hash(seeds),
+            |number, bucket| links[number as usize] = bucket,
+        );
+    }
+
+    /// Takes a smaller index, if there are few flows enough for it. [`Self::sweep`] does.
+    pub(super) fn shrink(&mut self) {
+        self.index.shrink(self.len);
     }
 
     /// Counts insertions and removals. As long as it stays the same, a place is of the flow that it was of.
