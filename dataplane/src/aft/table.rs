@@ -14,6 +14,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use afr_wire::{Bloom, InstanceId, KeyId, Label32, PolicyScope};
+use dpdk::prefetch::prefetch_read;
 
 use super::bitmap::Bitmap;
 use super::residency::{Holders, Overlay, Residency, Ttl};
@@ -164,6 +165,14 @@ impl Aft {
     #[inline(always)]
     pub(crate) fn slot_behind(&self, source: u128) -> Option<Slot> {
         self.by_tunnel_source.get(source)
+    }
+
+    /// Brings nearer what a packet to `slot` will read.
+    #[inline]
+    pub(crate) fn prefetch_path(&self, slot: Slot) {
+        if let Some(path) = self.path.get(slot.index()) {
+            prefetch_read(path);
+        }
     }
 
     /// Which tenant the generation has in `slot`.

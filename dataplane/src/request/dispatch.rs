@@ -240,6 +240,9 @@ impl Path<'_> {
             Choice::Over(slot) => slot,
             Choice::Nobody => return Err(DropReason::NoCandidate),
         };
+        // Two lines that are seldom in the inner caches, and would be waited for one after the other.
+        self.aft.prefetch_path(slot);
+        self.shared.inflight.prefetch(slot);
         let depth = own.scratch.reuse.depth(slot);
         let reused = reused_tokens(prompt_tokens, depth);
         if usable.is_some() {
