@@ -1,7 +1,8 @@
 //! Whether requests and reports are their senders', many at a time, on the processor's AES instructions.
 //!
 //! The senders' keys are derived with each check and not kept: side by side that takes less time than fetching them from a table,
-//! and a flood of made-up senders displaces nobody's.
+//! and a flood of made-up senders displaces nobody's. Where all that are checked together are of one sender, its key is derived
+//! once, and kept for as long as that goes on.
 
 use aes_lanes::{Batch, Engine, LANES};
 

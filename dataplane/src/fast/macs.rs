@@ -3,8 +3,9 @@
 //! Nothing is decided here. What a MAC was found to be is handed to the stages with the packet ([`MacCheck`]). Where something is
 //! amiss with an object or its key, its MAC stays unknown, and [`crate::request::verify`] or [`crate::reply::learn`] says what.
 //!
-//! On processors with AES instructions the senders' keys are derived anew with each MAC ([`Verifier`]): a flood of
-//! made-up senders displaces nothing. Otherwise, and for keys of another kind, derived keys are kept.
+//! On processors with AES instructions the senders' keys are derived anew with each MAC, but for that of the sender who alone has
+//! made all that are checked together ([`Verifier`]): a flood of made-up senders displaces nothing. Otherwise, and for keys of
+//! another kind, derived keys are kept.
 
 use afr_wire::{
     KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Verifier, verify_requests,
