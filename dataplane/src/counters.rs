@@ -73,7 +73,7 @@ const PUNT_AT: usize = DROP_AT + DropReason::COUNT;
 const NOTE_AT: usize = PUNT_AT + PuntReason::COUNT;
 const PLAIN_AT: usize = NOTE_AT + MetadataNote::COUNT;
 const TABLES_AT: usize = PLAIN_AT + 16;
-const FIGURES: usize = TABLES_AT + Table::ALL.len();
+const FIGURES: usize = TABLES_AT + Table::COUNT;
 
 impl Figure {
     #[inline]

@@ -1,6 +1,6 @@
 //! What becomes of a packet. Closed and counted: `received = forwarded + punted + dropped`, each by its reason.
 
-/// Declares a closed list of reasons with its names for metrics and its explanation for people.
+/// Declares a closed list (of reasons, or of what else is counted apart) with its names for metrics and its explanation for people.
 macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($variant:ident => $label:literal, $help:literal;)+ }) => {
         $(#[$meta])*
@@ -11,12 +11,12 @@ macro_rules! reasons {
         }
 
         impl $name {
-            /// Every reason, in order.
+            /// All of them, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
             /// How many there are.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// The reason's name in metrics and on the command line.
+            /// The name in metrics and on the command line.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $label,)+ }
@@ -30,6 +30,8 @@ macro_rules! reasons {
         }
     };
 }
+
+pub(crate) use reasons;
 
 reasons! {
     /// Why a packet was dropped.

@@ -132,7 +132,7 @@ impl<P: PacketPool> Worker<P> {
         };
         for table in Table::ALL {
             let bytes = table.bytes_of(&own) as u64;
-            own.counters.set(Figure::TableBytes(table), bytes);
+            own.counters.set(Figure::TableBytes(*table), bytes);
         }
         let plan = Plan::new(&config, own.verifier.as_deref());
         Self {

@@ -95,7 +95,7 @@ pub(crate) mod head {
 }
 
 #[inline]
-fn kind(data: &[u8]) -> Result<Kind, ParseError> {
+pub(crate) fn kind(data: &[u8]) -> Result<Kind, ParseError> {
     let Some((exid, rest)) = data.split_first_chunk() else {
         return Err(ParseError::NotOurs { found: None });
     };
@@ -116,12 +116,6 @@ fn kind(data: &[u8]) -> Result<Kind, ParseError> {
         2 => Ok(Kind::Report),
         found => Err(ParseError::UnknownKind { found }),
     }
-}
-
-/// Whether an object that begins with these bytes is of version 1 and this kind.
-#[inline(always)]
-pub(crate) fn is_kind([high, low, version_kind]: [u8; 3], kind: Kind) -> bool {
-    u16::from_be_bytes([high, low]) == EXID && version_kind == VERSION << 4 | kind as u8
 }
 
 /// The head of an object about to be written.

@@ -6,7 +6,7 @@ mod value;
 
 use crate::error::{Malformation, ParseError, Section};
 use crate::object::{
-    Kind, Object, Place, be16, be32, head, is_kind, mac_len, padded, truncated, wrong_length,
+    Kind, Object, Place, be16, be32, head, kind, mac_len, padded, truncated, wrong_length,
 };
 use crate::{
     CatalogueVersion, ClassId, DomainId, InstanceId, KeyId, MAC_LEN, MAX_REFUSALS, Prefix,
@@ -54,11 +54,9 @@ impl<'a> ReportView<'a> {
     /// what is not used of the answer is not computed then.
     #[inline(always)]
     pub fn of(data: &'a [u8], place: Place) -> Option<Self> {
-        let (head, _) = data.split_first_chunk()?;
-        if is_kind(*head, Kind::Report) {
-            Self::parse(data, place).ok()
-        } else {
-            None
+        match kind(data) {
+            Ok(Kind::Report) => Self::parse(data, place).ok(),
+            _ => None,
         }
     }
 

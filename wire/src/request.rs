@@ -6,7 +6,7 @@ mod value;
 
 use crate::error::{Malformation, ParseError, Section};
 use crate::object::{
-    Kind, Object, be16, be32, be64, head, is_kind, mac_len, padded, truncated, wrong_length,
+    Kind, Object, be16, be32, be64, head, kind, mac_len, padded, truncated, wrong_length,
 };
 use crate::{
     BLOOM_LEN, CatalogueVersion, ClassId, DomainId, KeyId, LabelHash, MAC_LEN, MAX_LABELS,
@@ -44,11 +44,9 @@ impl<'a> RequestView<'a> {
     /// not ask why not. Inlined, for what is not used of the answer is not computed then.
     #[inline(always)]
     pub fn of(data: &'a [u8]) -> Option<Self> {
-        let (head, _) = data.split_first_chunk()?;
-        if is_kind(*head, Kind::Request) {
-            Self::parse(data).ok()
-        } else {
-            None
+        match kind(data) {
+            Ok(Kind::Request) => Self::parse(data).ok(),
+            _ => None,
         }
     }
 

@@ -208,7 +208,7 @@ pub(super) fn workers(families: &mut Families, shared: &Shared, counts: &[LocalC
     );
     for table in Table::ALL {
         let bytes = by_worker(counts, |counters| {
-            counters.figure(Figure::TableBytes(table)) as f64
+            counters.figure(Figure::TableBytes(*table)) as f64
         });
         for (worker, bytes) in bytes {
             tables.at(&[("table", table.name()), ("worker", &worker)], bytes);

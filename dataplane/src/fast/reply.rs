@@ -122,10 +122,10 @@ impl<'a> Path<'a> {
             next_hop,
             port,
         };
-        // Unspecified and loopback have an upper half of 0.
         let longer = |route: &Route| {
             route.prefix.length() > 64 && upper_half(route.prefix.address().into()) == half
         };
+        // Unspecified and loopback have an upper half of 0.
         if !near && half != 0 && !self.config.routes.iter().any(longer) {
             self.way = Some(way);
         }
