@@ -88,7 +88,7 @@ mod tests {
     fn every_program_has_a_curve_and_every_point_a_name() {
         let measured = |pps| {
             vec![Measured {
-                pps,
+                pps: vec![pps],
                 swaps_per_s: None,
                 memory: None,
             }]

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
@@ -13,7 +13,7 @@ use super::check::check;
 use super::configuration::{Surroundings, configuration};
 use super::frames::{Frames, read_pcap, write_pcap, write_sample};
 use super::place::Place;
-use super::process::Running;
+use super::process::{Memory, Running};
 use super::program::{Cpus, Files, Input, Program, command};
 use super::scenario::{Case, Scenario};
 use super::telemetry::{Reading, Telemetry};
@@ -27,6 +27,10 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const PASSES: u64 = 2;
 /// Frames of a sample whose answers are checked.
 const SAMPLE: usize = 256;
+/// How long a program is looked at before it is another's turn, and how long it runs before that: its caches fill again in
+/// a few milliseconds.
+pub const SLICE: Duration = Duration::from_millis(50);
+const RUN_UP: Duration = Duration::from_millis(10);
 /// Share of what is received that must leave.
 const LOSSLESS: f64 = 0.999;
 /// Part of the signatures asked for that must be in the table: some of its sets are full before others.
@@ -55,10 +59,10 @@ pub struct Bench<'a> {
 }
 
 /// A program's rate.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// Packets a second.
-    pub pps: f64,
+    /// Packets a second, slice by slice.
+    pub pps: Vec<f64>,
     /// Swaps of the AFT a second, where that is what varies.
     pub swaps_per_s: Option<f64>,
     /// The AFR's memory.
@@ -85,16 +89,18 @@ pub struct Growth {
 pub struct Written {
     input: Input,
     identity: Vec<(u64, u64, i64, i64)>,
+    /// Whether all programs have memory for them at once.
+    together: bool,
 }
 
 impl Bench<'_> {
-    /// Writes a case's frames, dated now, a file for each worker. Huge pages for them are taken, or it is said that there
-    /// are none.
+    /// Writes a case's frames, dated now, a file for each worker. Huge pages for them are taken, for all of `programs` where the
+    /// machine has the memory, or it is said that there are none.
     ///
     /// # Errors
     ///
     /// Those of the file system; or memory is short.
-    pub fn write(&mut self, case: &Case) -> anyhow::Result<Written> {
+    pub fn write(&mut self, case: &Case, programs: usize) -> anyhow::Result<Written> {
         let frames = dated(&case.frames)?;
         let pcaps: Vec<_> = (0..case.workers)
             .map(|worker| self.place.directory().join(format!("frames-{worker}.pcap")))
@@ -104,10 +110,16 @@ impl Bench<'_> {
             frames: frames.count(),
             outputs: None,
         };
-        self.take_huge_pages(input.memory_mib());
+        let together = case.scenario != Scenario::Insert && self.fits(case, programs)?.1;
+        let at_once = if together { programs } else { 1 };
+        self.take_huge_pages(at_once * input.memory_mib());
         write_pcap(&frames, &input.pcaps)?;
         let identity = identity(&input.pcaps)?;
-        Ok(Written { input, identity })
+        Ok(Written {
+            input,
+            identity,
+            together,
+        })
     }
 
     fn take_huge_pages(&mut self, needed_mib: usize) {
@@ -123,12 +135,12 @@ impl Bench<'_> {
         }
     }
 
-    /// Memory that a case's frames need, in MiB, and whether the machine has it.
+    /// Memory that a case's frames need in so many programs, in MiB, and whether the machine has it.
     ///
     /// # Errors
     ///
     /// `/proc/meminfo` cannot be read.
-    pub fn fits(&self, case: &Case) -> anyhow::Result<(usize, bool)> {
+    pub fn fits(&self, case: &Case, programs: usize) -> anyhow::Result<(usize, bool)> {
         let input = Input {
             pcaps: Vec::new(),
             frames: case.frames.count(),
@@ -136,127 +148,112 @@ impl Bench<'_> {
         };
         // Flow table and sessions of a flow, the file in the page cache, and something for everybody else.
         let beside = case.frames.flows * 800 / (1 << 20) + 2_048;
-        let needed = input.memory_mib();
+        let needed = programs * input.memory_mib();
         let held = self.place.huge_mib() as usize;
         Ok((needed, needed + beside < available_mib()? + held))
     }
 
-    /// Runs `program` and takes its rate.
+    /// Runs `programs` and takes their rates. Where memory holds all of them at once, they run at once, but only one at a time
+    /// is not halted: they take turns, a [`SLICE`] each, so that whatever else goes on in the machine meets all alike.
+    /// Otherwise, or where a program must see its frames from the first on, one after the other.
     ///
     /// # Errors
     ///
-    /// It does not run, loses packets, was not given the frames that were written, or, the AFR, takes another way than
+    /// One does not run, loses packets, was not given the frames that were written, or, the AFR, takes another way than
     /// the case's.
     pub fn measure(
+        &self,
+        programs: &[Program],
+        case: &Case,
+        written: &Written,
+        round: usize,
+    ) -> anyhow::Result<Vec<Measured>> {
+        ensure!(
+            identity(&written.input.pcaps)? == written.identity,
+            "the frames' file changed: programs would not be measured on the same"
+        );
+        if !written.together {
+            let alone = |program: &Program| self.alone(*program, case, written, round);
+            return programs.iter().map(alone).collect();
+        }
+        let mut subjects = Vec::new();
+        for program in programs {
+            let mut subject = self.warm(*program, case, written, round)?;
+            subject.pause()?;
+            subjects.push(subject);
+        }
+        for _ in 0..self.slices() {
+            for subject in &mut subjects {
+                subject.turn()?;
+            }
+        }
+        let each = subjects.into_iter().map(|mut subject| {
+            subject.go_on()?;
+            // Ends with this, so that the next has the core to itself.
+            subject.measured(case)
+        });
+        each.collect()
+    }
+
+    /// Slices of a window.
+    fn slices(&self) -> usize {
+        (self.window.as_secs_f64() / SLICE.as_secs_f64())
+            .round()
+            .max(1.0) as usize
+    }
+
+    fn alone(
         &self,
         program: Program,
         case: &Case,
         written: &Written,
         round: usize,
     ) -> anyhow::Result<Measured> {
-        ensure!(
-            identity(&written.input.pcaps)? == written.identity,
-            "the frames' file changed: programs would not be measured on the same"
-        );
+        if program == Program::Afr && case.scenario == Scenario::Insert {
+            let (mut running, prefix) = self.start(program, case, written, round)?;
+            return one_pass(&mut running, &prefix, written.input.frames as u64)
+                .with_context(|| format!("{}, {}", case.name(), program.name()));
+        }
+        let mut subject = self.warm(program, case, written, round)?;
+        for _ in 0..self.slices() {
+            subject.slice()?;
+        }
+        subject.measured(case)
+    }
+
+    fn start(
+        &self,
+        program: Program,
+        case: &Case,
+        written: &Written,
+        round: usize,
+    ) -> anyhow::Result<(Running, String)> {
         let prefix = format!("{}-{}-{round}", self.place.tag(), program.name());
-        let input = &written.input;
         let command = command(
             program,
             case,
-            input,
+            &written.input,
             &prefix,
             &self.files,
             &self.cpus,
             self.place,
         )?;
-        let mut running = Running::start(command, &prefix, self.place, &self.interrupt)?;
-        let measured = if program == Program::Afr && case.scenario == Scenario::Insert {
-            one_pass(&mut running, &prefix, input.frames as u64)
-        } else {
-            self.steady(&mut running, program, case, input, &prefix)
-        };
-        measured.with_context(|| format!("{}, {}", case.name(), program.name()))
+        let running = Running::start(command, &prefix, self.place, &self.interrupt)?;
+        Ok((running, prefix))
     }
 
-    fn steady(
+    /// Starts `program`, and waits until it is warm.
+    fn warm(
         &self,
-        running: &mut Running,
         program: Program,
         case: &Case,
-        input: &Input,
-        prefix: &str,
-    ) -> anyhow::Result<Measured> {
-        let is_afr = program == Program::Afr;
-        let refuses = is_afr && case.scenario.refuses();
-        let ports = if is_afr && case.frames.are_replies() {
-            2
-        } else {
-            1
-        };
-        let mut telemetry = connect(running, prefix)?;
-        let enough = PASSES * input.frames as u64;
-        let mut first = None;
-        running.wait_for("its warm state", START, |_| {
-            // No statistics as long as there is no port.
-            let Ok(now) = telemetry.read(ports) else {
-                return Ok(None);
-            };
-            if now.received == 0 {
-                return Ok(None);
-            }
-            let first = *first.get_or_insert(now);
-            let is_warm = now.received >= enough && now.at.duration_since(first.at) >= WARM_UP;
-            Ok(is_warm.then_some(()))
-        })?;
-        let metrics = if is_afr {
-            Some(metrics(running)?)
-        } else {
-            None
-        };
-        if let (Some(swaps), Some(at)) = (case.swaps, metrics) {
-            running.wait_for("its table of signatures full", START, |_| {
-                std::thread::sleep(LOOK);
-                let known = Exposition::fetch_here(at)?.sum("afr_residency_signatures", &[]);
-                Ok((known >= FULL * f64::from(swaps.signatures)).then_some(()))
-            })?;
-        }
-        let scrape = || metrics.map(Exposition::fetch_here).transpose();
-        let (counted, memory, before) = (scrape()?, running.memory()?, telemetry.read(ports)?);
-        running.run_for(self.window)?;
-        let (after, grown, recounted) = (telemetry.read(ports)?, running.memory()?, scrape()?);
-        let (received, transmitted) = after.rates_since(&before);
-        ensure!(received > 0.0, "nothing is received. {}", running.story());
-        if refuses {
-            ensure!(transmitted == 0.0, "it transmits what it should refuse");
-        } else {
-            ensure!(
-                transmitted >= LOSSLESS * received,
-                "it transmits {transmitted:.0} of {received:.0} packets a second: it drops what it should forward. {}",
-                running.story()
-            );
-        }
-        let tables = counted.as_ref().map_or(0.0, |counted| {
-            counted.sum("afr_worker_table_bytes", &[]) / case.workers as f64
-        });
-        let worker_kib = (tables / 1_024.0).round() as u64;
-        let mut swaps_per_s = None;
-        if let (Some(counted), Some(recounted)) = (counted, recounted) {
-            took_its_way(case, &counted, &recounted)?;
-            let seconds = after.at.duration_since(before.at).as_secs_f64();
-            let epochs = recounted.sum("afr_epoch", &[]) - counted.sum("afr_epoch", &[]);
-            swaps_per_s = case.swaps.map(|_| epochs / seconds);
-        }
-        Ok(Measured {
-            pps: if refuses { received } else { transmitted },
-            swaps_per_s,
-            memory: is_afr.then_some(Growth {
-                packets: after.received,
-                before_kib: memory.resident_kib,
-                after_kib: grown.resident_kib,
-                huge_kib: grown.huge_kib,
-                worker_kib,
-            }),
-        })
+        written: &Written,
+        round: usize,
+    ) -> anyhow::Result<Subject> {
+        let (running, prefix) = self.start(program, case, written, round)?;
+        let frames = written.input.frames as u64;
+        Subject::new(running, program, case, frames, &prefix)
+            .with_context(|| format!("{}, {}", case.name(), program.name()))
     }
 
     /// Sends a sample of a case's frames through the AFR and checks what leaves.
@@ -309,6 +306,163 @@ impl Bench<'_> {
         };
         check(case, &sample, &left, &to_clients)
             .with_context(|| format!("{}: wrong answers to a sample", case.name()))
+    }
+}
+
+/// A program that is measured, warm.
+#[derive(Debug)]
+struct Subject {
+    running: Running,
+    program: Program,
+    telemetry: Telemetry,
+    ports: u16,
+    refuses: bool,
+    metrics: Option<SocketAddr>,
+    /// What was counted, and held of memory, when it was warm.
+    counted: Option<Exposition>,
+    memory: Memory,
+    first: Reading,
+    pps: Vec<f64>,
+    /// How long it has run since, halts apart, up to when it was let go on last.
+    ran: Duration,
+    since: Instant,
+}
+
+impl Subject {
+    fn new(
+        mut running: Running,
+        program: Program,
+        case: &Case,
+        frames: u64,
+        prefix: &str,
+    ) -> anyhow::Result<Self> {
+        let is_afr = program == Program::Afr;
+        let ports = if is_afr && case.frames.are_replies() {
+            2
+        } else {
+            1
+        };
+        let mut telemetry = connect(&mut running, prefix)?;
+        let enough = PASSES * frames;
+        let mut first = None;
+        running.wait_for("its warm state", START, |_| {
+            // No statistics as long as there is no port.
+            let Ok(now) = telemetry.read(ports) else {
+                return Ok(None);
+            };
+            if now.received == 0 {
+                return Ok(None);
+            }
+            let first = *first.get_or_insert(now);
+            let is_warm = now.received >= enough && now.at.duration_since(first.at) >= WARM_UP;
+            Ok(is_warm.then_some(()))
+        })?;
+        let metrics = if is_afr {
+            Some(metrics(&mut running)?)
+        } else {
+            None
+        };
+        if let (Some(swaps), Some(at)) = (case.swaps, metrics) {
+            running.wait_for("its table of signatures full", START, |_| {
+                std::thread::sleep(LOOK);
+                let known = Exposition::fetch_here(at)?.sum("afr_residency_signatures", &[]);
+                Ok((known >= FULL * f64::from(swaps.signatures)).then_some(()))
+            })?;
+        }
+        Ok(Self {
+            program,
+            ports,
+            refuses: is_afr && case.scenario.refuses(),
+            metrics,
+            counted: metrics.map(Exposition::fetch_here).transpose()?,
+            memory: running.memory()?,
+            first: telemetry.read(ports)?,
+            pps: Vec::new(),
+            ran: Duration::ZERO,
+            since: Instant::now(),
+            running,
+            telemetry,
+        })
+    }
+
+    fn pause(&mut self) -> anyhow::Result<()> {
+        self.ran += self.since.elapsed();
+        self.running.pause()
+    }
+
+    fn go_on(&mut self) -> anyhow::Result<()> {
+        self.since = Instant::now();
+        self.running.go_on()
+    }
+
+    /// Takes its turn.
+    fn turn(&mut self) -> anyhow::Result<()> {
+        self.go_on()?;
+        self.running.run_for(RUN_UP)?;
+        self.slice()?;
+        self.pause()
+    }
+
+    /// Takes its rate over one slice.
+    fn slice(&mut self) -> anyhow::Result<()> {
+        let before = self.telemetry.read(self.ports)?;
+        self.running.run_for(SLICE)?;
+        let after = self.telemetry.read(self.ports)?;
+        let (received, transmitted) = after.rates_since(&before);
+        self.pps
+            .push(if self.refuses { received } else { transmitted });
+        Ok(())
+    }
+
+    /// What came of it. It is ended.
+    fn measured(mut self, case: &Case) -> anyhow::Result<Measured> {
+        self.sum_up(case)
+            .with_context(|| format!("{}, {}", case.name(), self.program.name()))
+    }
+
+    fn sum_up(&mut self, case: &Case) -> anyhow::Result<Measured> {
+        let after = self.telemetry.read(self.ports)?;
+        let grown = self.running.memory()?;
+        let recounted = self.metrics.map(Exposition::fetch_here).transpose()?;
+        let (received, transmitted) = after.rates_since(&self.first);
+        ensure!(
+            received > 0.0,
+            "nothing is received. {}",
+            self.running.story()
+        );
+        if self.refuses {
+            ensure!(transmitted == 0.0, "it transmits what it should refuse");
+        } else {
+            ensure!(
+                transmitted >= LOSSLESS * received,
+                "it transmits {:.3} % of what it receives: it drops what it should forward. {}",
+                transmitted / received * 100.0,
+                self.running.story()
+            );
+        }
+        let tables = self.counted.as_ref().map_or(0.0, |counted| {
+            counted.sum("afr_worker_table_bytes", &[]) / case.workers as f64
+        });
+        let worker_kib = (tables / 1_024.0).round() as u64;
+        let mut swaps_per_s = None;
+        if let (Some(counted), Some(recounted)) = (&self.counted, recounted) {
+            took_its_way(case, counted, &recounted)?;
+            let epochs = recounted.sum("afr_epoch", &[]) - counted.sum("afr_epoch", &[]);
+            let ran = self.ran + self.since.elapsed();
+            swaps_per_s = case.swaps.map(|_| epochs / ran.as_secs_f64());
+        }
+        let growth = Growth {
+            packets: after.received,
+            before_kib: self.memory.resident_kib,
+            after_kib: grown.resident_kib,
+            huge_kib: grown.huge_kib,
+            worker_kib,
+        };
+        Ok(Measured {
+            pps: std::mem::take(&mut self.pps),
+            swaps_per_s,
+            memory: (self.program == Program::Afr).then_some(growth),
+        })
     }
 }
 
@@ -371,7 +525,7 @@ fn one_pass(running: &mut Running, prefix: &str, frames: u64) -> anyhow::Result<
         note("flow_evicted")
     );
     Ok(Measured {
-        pps: last.rates_since(first).0,
+        pps: vec![last.rates_since(first).0],
         swaps_per_s: None,
         memory: None,
     })

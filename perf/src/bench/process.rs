@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use uapi::c::SIGTERM;
+use uapi::c::{SIGCONT, SIGSTOP, SIGTERM};
 
 use super::place::Place;
 use crate::lab::Interrupt;
@@ -125,10 +125,26 @@ impl Running {
         })
     }
 
+    /// Halts it: it takes no processor time until it is to go on.
+    pub(crate) fn pause(&self) -> anyhow::Result<()> {
+        self.signal(SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(SIGCONT)
+    }
+
+    fn signal(&self, signal: i32) -> anyhow::Result<()> {
+        let pid = self.child.id().try_into().unwrap_or(i32::MAX);
+        uapi::kill(pid, signal)
+            .map_err(|errno| std::io::Error::from_raw_os_error(errno.0))
+            .with_context(|| format!("cannot signal {}", self.name))
+    }
+
     /// Asks it to end and waits for that.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.child.id().try_into().unwrap_or(i32::MAX);
-        uapi::kill(pid, SIGTERM).map_err(|errno| std::io::Error::from_raw_os_error(errno.0))?;
+        self.signal(SIGTERM)?;
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {

@@ -18,12 +18,17 @@ pub struct Run {
     pub scenario: String,
     /// The program.
     pub program: &'static str,
-    /// Million packets a second, round by round.
+    /// Million packets a second, round by round: the median of its slices.
     pub mpps: Vec<f64>,
+    /// The slices, in order: what is at one place of two programs was measured one after the other.
+    pub slices: Vec<f64>,
     /// Their median.
     pub median: f64,
-    /// Median over the median of testpmd 5tswap.
+    /// Rate over that of testpmd 5tswap in the slice beside it, the median of all slices.
     pub ratio_to_5tswap: f64,
+    /// The same over the quarter of slices in which 5tswap was fastest: those that the machine's other guests disturbed least.
+    /// 0 where there are not so many.
+    pub ratio_undisturbed: f64,
     /// TSC cycles a packet and worker, at the median.
     pub cycles_per_packet: f64,
     /// The sweep that it is a point of.
@@ -64,8 +69,10 @@ pub struct Report {
     pub runs: Vec<Run>,
     /// What was left out, and why.
     pub skipped: Vec<String>,
-    /// Seconds of a rate.
+    /// Seconds of a round that a program is looked at.
     pub window_s: f64,
+    /// Seconds of a slice: how long it is looked at before it is the next program's turn.
+    pub slice_s: f64,
     /// Rounds.
     pub rounds: usize,
     /// Where packet buffers were: `huge` or `ordinary` pages.
@@ -89,23 +96,40 @@ pub fn median(figures: &[f64]) -> f64 {
 /// Makes the runs of a case from what was measured by program and round.
 #[must_use]
 pub fn runs(case: &Case, measured: &[(Program, Vec<Measured>)], tsc_hz: f64) -> Vec<Run> {
-    let pps = |rounds: &[Measured]| rounds.iter().map(|one| one.pps).collect::<Vec<_>>();
+    let slices = |rounds: &[Measured]| -> Vec<f64> {
+        rounds.iter().flat_map(|one| one.pps.clone()).collect()
+    };
     let reference = measured
         .iter()
         .find(|(program, _)| *program == Program::FiveTupleSwap)
-        .map_or(0.0, |(_, rounds)| median(&pps(rounds)));
+        .map_or(Vec::new(), |(_, rounds)| slices(rounds));
     let over = |figure: f64, by: f64| if by > 0.0 { figure / by } else { 0.0 };
     let one = |(program, rounds): &(Program, Vec<Measured>)| {
-        let pps = pps(rounds);
+        let pps = slices(rounds);
         let middle = median(&pps);
+        let mut beside: Vec<_> = reference.iter().copied().zip(pps.iter().copied()).collect();
+        let ratios = |beside: &[(f64, f64)]| -> Vec<f64> {
+            let each = beside.iter().map(|(reference, one)| over(*one, *reference));
+            each.collect()
+        };
+        let ratio = if pps.len() == reference.len() {
+            median(&ratios(&beside))
+        } else {
+            // One pass only.
+            over(middle, median(&reference))
+        };
+        beside.sort_by(|one, next| next.0.total_cmp(&one.0));
+        let undisturbed = &beside[..beside.len() / 4];
         let is_afr = *program == Program::Afr;
         let swaps: Vec<_> = rounds.iter().filter_map(|one| one.swaps_per_s).collect();
         Run {
             scenario: case.name(),
             program: program.name(),
-            mpps: pps.iter().map(|pps| pps / 1e6).collect(),
+            mpps: rounds.iter().map(|one| median(&one.pps) / 1e6).collect(),
+            slices: pps.iter().map(|pps| pps / 1e6).collect(),
             median: middle / 1e6,
-            ratio_to_5tswap: over(middle, reference),
+            ratio_to_5tswap: ratio,
+            ratio_undisturbed: median(&ratios(undisturbed)),
             cycles_per_packet: over(tsc_hz * case.workers as f64, middle),
             sweep: case.point.as_ref().map(|(sweep, _)| *sweep),
             point: case.point.as_ref().map(|(_, point)| point.clone()),
@@ -165,7 +189,7 @@ mod tests {
 
     fn at(pps: f64) -> Measured {
         Measured {
-            pps,
+            pps: vec![pps],
             swaps_per_s: None,
             memory: None,
         }
@@ -195,12 +219,60 @@ mod tests {
     }
 
     #[test]
+    fn slices_are_held_against_those_beside_them() {
+        let slices = |pps: &[f64]| Measured {
+            pps: pps.to_vec(),
+            ..at(0.0)
+        };
+        let measured = [
+            (
+                Program::Afr,
+                vec![slices(&[9e6, 2e6, 3e6]), slices(&[6e6, 4e6, 8e6])],
+            ),
+            (
+                Program::FiveTupleSwap,
+                vec![slices(&[18e6, 4e6, 5e6]), slices(&[12e6, 9e6, 16e6])],
+            ),
+        ];
+        let runs = runs(&Case::of(Scenario::Established), &measured, 2.4e9);
+        // Of the medians it would be 5 in 10.5.
+        assert!((runs[0].ratio_to_5tswap - 0.5).abs() < 1e-9);
+        assert!((runs[0].median - 5.0).abs() < 1e-9);
+        assert_eq!(runs[0].mpps, [3.0, 6.0], "by round");
+        assert_eq!(runs[0].slices, [9.0, 2.0, 3.0, 6.0, 4.0, 8.0]);
+    }
+
+    #[test]
+    fn undisturbed_is_the_quarter_in_which_5tswap_was_fastest() {
+        let slices = |pps: [f64; 8]| {
+            vec![Measured {
+                pps: pps.to_vec(),
+                ..at(0.0)
+            }]
+        };
+        let measured = [
+            (
+                Program::Afr,
+                slices([1e6, 8e6, 1e6, 1e6, 1e6, 6e6, 1e6, 1e6]),
+            ),
+            (
+                Program::FiveTupleSwap,
+                slices([5e6, 10e6, 5e6, 5e6, 5e6, 10e6, 5e6, 5e6]),
+            ),
+        ];
+        let runs = runs(&Case::of(Scenario::Established), &measured, 2.4e9);
+        assert!((runs[0].ratio_to_5tswap - 0.2).abs() < 1e-9);
+        assert!((runs[0].ratio_undisturbed - 0.7).abs() < 1e-9);
+    }
+
+    #[test]
     fn json_has_the_agreed_fields() {
         let report = Report {
             machine: "m".to_owned(),
             runs: runs(&Case::of(Scenario::Plain), &measured(), 2.4e9),
             skipped: Vec::new(),
             window_s: 1.0,
+            slice_s: 0.05,
             rounds: 3,
             pages: "huge",
             reference: "",

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::measure::{Bench, Measured};
+use super::measure::{Bench, Measured, SLICE};
 use super::program::{DISCLAIMER, Program};
-use super::report::{Report, Run, is_sane, runs};
+use super::report::{Report, Run, is_sane, median, runs};
 use super::scenario::Case;
 
 /// What is to be measured.
@@ -12,7 +12,7 @@ use super::scenario::Case;
 pub struct Plan {
     /// The cases.
     pub cases: Vec<Case>,
-    /// Rounds; each runs every program once.
+    /// Rounds; each starts every program.
     pub rounds: usize,
     /// Programs.
     pub programs: Vec<Program>,
@@ -36,6 +36,7 @@ pub fn measure(
         runs: Vec::new(),
         skipped: Vec::new(),
         window_s: bench.window.as_secs_f64(),
+        slice_s: SLICE.as_secs_f64(),
         rounds: plan.rounds,
         pages: "ordinary",
         reference: DISCLAIMER,
@@ -73,19 +74,19 @@ fn one(case: &Case, plan: &Plan, bench: &mut Bench<'_>, label: &str) -> anyhow::
         .collect();
     for round in 0..plan.rounds {
         // Anew each time: reports age.
-        let written = bench.write(case)?;
+        let written = bench.write(case, plan.programs.len())?;
         if round == 0 {
             bench.check(case)?;
             (bench.tell)(&format!("{label}: answers to a sample are right"));
         }
-        for (program, rounds) in &mut measured {
-            let one = bench.measure(*program, case, &written, round)?;
+        let each = bench.measure(&plan.programs, case, &written, round)?;
+        for ((program, rounds), one) in measured.iter_mut().zip(each) {
             (bench.tell)(&format!(
                 "{label} round {}/{} {}: {:.2} Mpps",
                 round + 1,
                 plan.rounds,
                 program.name(),
-                one.pps / 1e6
+                median(&one.pps) / 1e6
             ));
             rounds.push(one);
         }
@@ -116,7 +117,7 @@ fn left_out(case: &Case, plan: &Plan, bench: &Bench<'_>) -> anyhow::Result<Optio
     if case.needs_hooks() && bench.files.afrd_bench.is_none() {
         return Ok(Some("it takes afrd-bench, which is not built".to_owned()));
     }
-    let (needed_mib, fits) = bench.fits(case)?;
+    let (needed_mib, fits) = bench.fits(case, 1)?;
     Ok((!fits).then(|| {
         format!(
             "{} frames take {needed_mib} MiB of packet buffers, and there is not so much memory",
@@ -128,7 +129,7 @@ fn left_out(case: &Case, plan: &Plan, bench: &Bench<'_>) -> anyhow::Result<Optio
 /// About how long a plan takes.
 #[must_use]
 pub fn estimate(plan: &Plan, window: Duration) -> Duration {
-    let each = window + Duration::from_millis(1_700);
+    let each = window + Duration::from_millis(1_700) + window / 4;
     let checks = Duration::from_millis(1_500) * plan.cases.len() as u32;
     checks + each * (plan.cases.len() * plan.programs.len() * plan.rounds) as u32
 }

@@ -123,9 +123,13 @@ pub fn page(report: &Report) -> String {
 
 fn heading(report: &Report) -> String {
     format!(
-        "{}; medians of {} rounds of {} s each, programs in turn on the same core and frames (net_pcap from memory, \
-         no NIC); packet buffers in {} pages.",
-        report.machine, report.rounds, report.window_s, report.pages
+        "{}; medians of slices of {:.0} ms, programs in turn, {} s of each in each of {} rounds, on the same core and frames \
+         (net_pcap from memory, no NIC); packet buffers in {} pages.",
+        report.machine,
+        report.slice_s * 1e3,
+        report.window_s,
+        report.rounds,
+        report.pages
     )
 }
 
@@ -179,6 +183,14 @@ fn notes(runs: &[Run]) -> Vec<String> {
     if runs.iter().any(|run| run.bench_hooks) {
         notes.push(HOOKS.to_owned());
     }
+    for run in runs.iter().filter(|run| run.target.is_some()) {
+        if run.ratio_undisturbed > 0.0 {
+            notes.push(format!(
+                "In the quarter of slices in which 5tswap was fastest, and the machine least disturbed, the ratio was {:.2}.",
+                run.ratio_undisturbed
+            ));
+        }
+    }
     let swaps: Vec<_> = runs
         .iter()
         .filter_map(|run| Some(format!("{:.0}", run.swaps_per_s?)))
@@ -220,7 +232,7 @@ mod tests {
     fn report() -> Report {
         let measured = |pps| {
             vec![Measured {
-                pps,
+                pps: vec![pps],
                 swaps_per_s: Some(998.6),
                 memory: Some(Growth {
                     packets: 1_000_900_000,
@@ -247,6 +259,7 @@ mod tests {
             runs: all,
             skipped: vec!["two workers: no core".to_owned()],
             window_s: 1.0,
+            slice_s: 0.05,
             rounds: 1,
             pages: "huge",
             reference: DISCLAIMER,

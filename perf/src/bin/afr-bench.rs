@@ -23,7 +23,8 @@ const OUTPUT: &str = "target/bench";
 
 /// Packets a second of one worker, beside dpdk-testpmd on the same frames, core and minutes.
 ///
-/// The frames come from memory (net_pcap, infinite_rx), what leaves is counted and dropped. testpmd's 5tswap swaps
+/// The frames come from memory (net_pcap, infinite_rx), what leaves is counted and dropped. All programs are started, and all
+/// but one are halted at any time: they take turns of 50 ms, so that what else goes on in the machine meets all alike. testpmd's 5tswap swaps
 /// addresses and ports; it does no look-up, keeps no state and encapsulates nothing. A sample of each case's frames is
 /// checked byte by byte first, and the AFR's counters must say that the packets took the way the name says.
 ///
@@ -45,10 +46,10 @@ struct Arguments {
     /// What to run; again for more. Without testpmd-5tswap there are no ratios. [default: all four]
     #[arg(long = "program", value_name = "NAME", value_parser = program)]
     programs: Vec<Program>,
-    /// Rounds; each runs every program once. [default: 3, quick: 1]
+    /// Rounds; each starts every program, and then they take turns. [default: 3, quick: 1]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds that each rate is taken over, after warming up. [default: 2, quick: 1]
+    /// Seconds of a round that each program is looked at, after warming up. [default: 2, quick: 1]
     #[arg(long)]
     seconds: Option<f64>,
     /// Flows, in place of the scenarios' own.
