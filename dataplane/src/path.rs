@@ -8,7 +8,7 @@ use crate::aft::Aft;
 use crate::aft::residency::Overlay;
 use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
-use crate::fast::{MacCheck, Plan, Way};
+use crate::fast::{Claims, MacCheck, Plan, Way};
 use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowKey, FlowTable, Timeouts};
 use crate::id::{ClassIx, Now, PeerIx, PortIx, WorkerId};
@@ -185,6 +185,8 @@ pub struct Path<'a> {
     pub(crate) target: Option<(u128, Target)>,
     /// The way to the last reply's client.
     pub(crate) way: Option<Way<'a>>,
+    /// What the last request was believed to claim.
+    pub(crate) claims: Option<Claims>,
     /// Whether the MACs of the burst's packets, from the one in work on, were checked.
     pub(crate) macs_checked: bool,
     /// [`FlowTable::changes`] when they were.

@@ -264,6 +264,7 @@ impl<P: PacketPool> Worker<P> {
             mac: MacCheck::Unknown,
             target: None,
             way: None,
+            claims: None,
             learned: false,
             macs_checked: false,
             table_at: 0,

@@ -9,20 +9,25 @@
 
 mod support;
 
-use afr_dataplane::config::Prefix6;
+use afr_dataplane::config::{Claim, Key, Prefix6};
 use afr_dataplane::counters::Figure;
 use afr_dataplane::flow::FlowEntry;
 use afr_dataplane::id::{PortIx, Slot};
 use afr_dataplane::path::{BURST, Burst, Egress};
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
-use afr_wire::{Request, RequestFlags};
+use afr_wire::{
+    CatalogueVersion, DomainId, KeyId, Labels, MacAlgorithm, PolicyScope, Request, RequestFlags,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::corpus::corpus;
 use support::hostile::{PORTS, world};
 use support::metadata::{labels, prefix, report, request, with_prefixes};
 use support::pool::Buf;
-use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, Setup, WILD, ip, mac, service};
+use support::setup::{
+    CATALOGUE, CHAT, CODE, CODE_EXACT, EDGE, FABRIC, OLD_KEY, PREFIX_KEY, Setup, UNIX_S, WILD, ip,
+    key, mac, service,
+};
 use support::world::{World, ack, data, datagram, syn, tunnelled_reply};
 
 #[derive(Default)]
@@ -43,6 +48,7 @@ struct After {
     flows: Vec<String>,
     /// By instance.
     unanswered: Vec<u32>,
+    charged: Vec<u64>,
 }
 
 fn counts(world: &World) -> Vec<(String, u64)> {
@@ -87,6 +93,9 @@ fn burst(world: &mut World, port: PortIx, frames: &[Vec<u8>]) -> After {
         flows,
         unanswered: (0..8)
             .map(|slot| world.shared.inflight.unanswered(Slot(slot)))
+            .collect(),
+        charged: (0..8)
+            .map(|slot| world.shared.inflight.committed(Slot(slot)))
             .collect(),
     }
 }
@@ -358,6 +367,142 @@ fn a_packet_unlike_the_one_before_in_any_bit_is_looked_at_for_itself() {
         let taken = fast.figure(Figure::FastPath) > 0;
         assert!(taken || *frame == asking(&anew) || *port == WILD);
     }
+}
+
+/// A request that says what the one before said is believed with it. So for each that differs in something: after each other, on
+/// flows of two classes.
+#[test]
+fn a_request_unlike_the_one_before_is_believed_for_itself() {
+    /// AES-CMAC, `CHAT` and policy scope 0 only.
+    const MODEST: KeyId = KeyId(12);
+    let skew_s = 120;
+    let requests = [
+        request(),
+        Request {
+            session: 1,
+            prompt_tokens: 0,
+            ..request()
+        },
+        Request {
+            prompt_tokens: u32::MAX,
+            ..request()
+        },
+        Request {
+            flags: RequestFlags(RequestFlags::SPILL_OK.0 | 0x80),
+            ..request()
+        },
+        Request {
+            issued_at: UNIX_S - skew_s,
+            ..request()
+        },
+        Request {
+            issued_at: UNIX_S - skew_s - 1,
+            ..request()
+        },
+        Request {
+            issued_at: UNIX_S + skew_s + 1,
+            ..request()
+        },
+        Request {
+            class_id: CODE,
+            ..request()
+        },
+        Request {
+            policy: PolicyScope(1),
+            ..request()
+        },
+        Request {
+            catalogue: CatalogueVersion(CATALOGUE.0 + 1),
+            ..request()
+        },
+        Request {
+            key_id: PREFIX_KEY,
+            ..request()
+        },
+        Request {
+            key_id: MODEST,
+            ..request()
+        },
+        Request {
+            key_id: MODEST,
+            class_id: CODE,
+            ..request()
+        },
+        Request {
+            key_id: MODEST,
+            policy: PolicyScope(1),
+            ..request()
+        },
+        Request {
+            key_id: OLD_KEY,
+            ..request()
+        },
+        Request {
+            domain: DomainId(5),
+            ..request()
+        },
+        Request {
+            labels: labels(&["tool:search"]),
+            ..request()
+        },
+        with_prefixes(&[prefix(2, 1)]),
+        Request {
+            labels: Labels::Bloom([0; 32]),
+            ..request()
+        },
+    ];
+    let setup = || {
+        World::new(Setup::new(4).config(|config| {
+            config.dispatch.request_skew_s = skew_s;
+            // Enough for some to be charged no more.
+            config.dispatch.replay_limit = 40;
+            config.keys.push(Key {
+                classes: Claim::Only(vec![CHAT]),
+                policies: Claim::Only(vec![PolicyScope(0)]),
+                ..key(MODEST, MacAlgorithm::AesCmac)
+            });
+        }))
+    };
+    let (mut fast, mut whole) = (setup(), setup());
+    whole.workers[0].forgo_fast_path();
+    let mut send = |frames: &[Vec<u8>]| {
+        let one = burst(&mut fast, EDGE, frames);
+        assert_eq!(one, burst(&mut whole, EDGE, frames));
+    };
+    let flow = |to| datagram(1, service(to));
+    let asking = |to, request: &Request, seq| {
+        let again = Request {
+            session: request.session ^ seq,
+            ..*request
+        };
+        flow(to).asking(&again).frame()
+    };
+    send(&[CHAT, CODE].map(|to| flow(to).frame()));
+    let later = datagram(2, service(CHAT));
+    send(&[later.frame()]);
+    send(&[
+        asking(CHAT, &requests[0], 0),
+        later.asking(&requests[0]).frame(),
+    ]);
+    for one in &requests {
+        for other in &requests {
+            // What a flow was told last is not looked at again: told anew, the same is.
+            send(&[
+                asking(CHAT, one, 0),
+                asking(CHAT, other, 1),
+                asking(CODE, other, 0),
+                asking(CHAT, one, 2),
+                asking(CODE, one, 1),
+                asking(CODE, other, 2),
+            ]);
+        }
+    }
+    let (taken, verified) = (
+        fast.figure(Figure::FastPath),
+        fast.figure(Figure::Note(MetadataNote::RequestVerified)),
+    );
+    assert!(taken > 1_000 && verified > 1_000, "{taken} {verified}");
+    assert!(fast.figure(Figure::Note(MetadataNote::Replayed)) > 100);
 }
 
 /// Where one client's replies go is taken for where its link's go, unless that may be wrong.

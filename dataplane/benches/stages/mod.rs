@@ -123,6 +123,7 @@ macro_rules! all_stages {
             established = stages::path::established,
             plain = stages::path::plain,
             verify_every = stages::path::verify_every,
+            verify_brief = stages::path::verify_brief,
             bad_mac = stages::path::bad_mac,
             new_flow_64 = stages::path::new_flow_64,
             new_flow_1024 = stages::path::new_flow_1024,

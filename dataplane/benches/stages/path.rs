@@ -101,7 +101,16 @@ pub(crate) fn plain() -> Case {
 
 /// A known flow that says something else in each packet.
 pub(crate) fn verify_every() -> Case {
-    let (mut now, mut next) = (frames::asking(0), frames::asking(ROUND));
+    changing(frames::asking)
+}
+
+/// The same of requests with neither labels nor prefixes.
+pub(crate) fn verify_brief() -> Case {
+    changing(frames::asking_briefly)
+}
+
+fn changing(asking: fn(usize) -> Vec<Vec<u8>>) -> Case {
+    let (mut now, mut next) = (asking(0), asking(ROUND));
     Lane::new(INSTANCES, |_| {})
         .before(EDGE, &frames::opening(true))
         .changing(EDGE, now.clone(), move |frames| {

@@ -14,15 +14,18 @@ use crate::path::Path;
 impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
     #[inline(always)]
-    pub(super) fn foresee(&self, frame: &[u8], quick: &Quick) {
+    pub(super) fn foresee(&self, frame: &[u8], quick: &mut Quick) {
         let object = object(frame, quick.shape.object_len);
         let Some(fixed) = object.first_chunk::<REQUEST_FIXED_LEN>() else {
             return;
         };
         let source = address(frame, ETHERNET_LEN + 8);
-        self.own
-            .replay
-            .prefetch(source, u64::from_be_bytes(array(fixed, 16)));
+        let session = u64::from_be_bytes(array(fixed, 16));
+        quick.session = self.own.replay.fingerprint(source, session);
+        self.own.replay.prefetch(quick.session);
+        if fixed[27] == 0 {
+            return;
+        }
         let bloom = RequestFlags(fixed[3]).contains(RequestFlags::BLOOM);
         let labels = if bloom {
             afr_wire::BLOOM_LEN

@@ -8,9 +8,10 @@
 //! another kind, derived keys are kept.
 
 use afr_wire::{
-    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Verifier, verify_requests,
+    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Signers, Verifier, verify_requests,
 };
 use arrayvec::ArrayVec;
+use dpdk::vector::wide;
 
 use super::shape::{Kind, Quick, addresses, object};
 use crate::fingerprint::Fingerprint;
@@ -40,7 +41,22 @@ impl MacCheck {
 /// Packets of a burst, by their place in it.
 type Places = ArrayVec<u8, BURST>;
 /// Those whose MACs are computed together.
-type Taken = ArrayVec<u8, MAX_LANES>;
+#[derive(Debug, Default)]
+struct Taken {
+    places: [u8; MAX_LANES],
+    count: usize,
+}
+
+impl Taken {
+    #[inline(always)]
+    fn add(&mut self, place: usize) {
+        self.places[self.count % MAX_LANES] = place as u8;
+        self.count += 1;
+    }
+}
+
+/// Who signs under the key that was asked for last.
+type LastSigners<'a> = Option<(KeyId, &'a Signers)>;
 
 impl Path<'_> {
     /// Computes the MACs of those of the burst that will be verified. Once a burst, when it shows that there is one.
@@ -50,28 +66,32 @@ impl Path<'_> {
         self.table_at = self.own.flows.changes();
         let mut others = Places::new();
         let mut verifier = self.own.verifier.take();
-        let mut taken = Taken::new();
-        for (at, packet) in packets.iter().enumerate() {
-            let frame = packet.data();
-            let Some(one) = quick.get_mut(at) else {
-                break;
-            };
-            if !self.needs_mac(frame, one) {
-                continue;
-            }
-            let add = |verifier: &mut Box<Verifier>| self.add(verifier, frame, one);
-            if !verifier.as_mut().is_some_and(add) {
-                if one.shape.kind == Kind::Request {
-                    let _ = others.try_push(at as u8);
+        let mut taken = Taken::default();
+        let this = &*self;
+        wide(
+            #[inline(always)]
+            || {
+                let mut signers = None;
+                for (at, packet) in packets.iter().enumerate().take(quick.len()) {
+                    let frame = packet.data();
+                    let one = &mut quick[at];
+                    if !this.needs_mac(frame, one) {
+                        continue;
+                    }
+                    if let Some(verifier) = verifier.as_deref_mut()
+                        && this.add(verifier, frame, one, &mut signers)
+                    {
+                        taken.add(at);
+                        if verifier.is_full() {
+                            this.finish(verifier, packets, quick, &mut taken);
+                        }
+                    } else if one.shape.kind == Kind::Request {
+                        let _ = others.try_push(at as u8);
+                    }
                 }
-                continue;
-            }
-            let _ = taken.try_push(at as u8);
-            if let Some(verifier) = verifier.as_mut().filter(|verifier| verifier.is_full()) {
-                self.finish(verifier, packets, quick, &mut taken);
-            }
-        }
-        if let (Some(verifier), false) = (&mut verifier, taken.is_empty()) {
+            },
+        );
+        if let (Some(verifier), 1..) = (&mut verifier, taken.count) {
             self.finish(verifier, packets, quick, &mut taken);
         }
         self.own.verifier = verifier;
@@ -82,6 +102,7 @@ impl Path<'_> {
 
     /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not
     /// the flow's last one. Where it is of a flow, takes the fingerprint of the request, for it is needed again.
+    #[inline(always)]
     fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
         if !quick.has_object() {
             return false;
@@ -111,14 +132,27 @@ impl Path<'_> {
 
     /// Gives the packet's request or report to the verifier, if its key is one of those laid out for it.
     #[inline(always)]
-    fn add(&self, verifier: &mut Verifier, frame: &[u8], quick: &Quick) -> bool {
+    fn add<'b>(
+        &'b self,
+        verifier: &mut Verifier,
+        frame: &[u8],
+        quick: &Quick,
+        last: &mut LastSigners<'b>,
+    ) -> bool {
         let object = object(frame, quick.shape.object_len);
         let (Some(head), Some(addresses)) = (object.first_chunk::<8>(), addresses(frame)) else {
             return false;
         };
         let id = KeyId(be16(head, 4));
-        let Some(signers) = self.plan.signers(id, self.now.unix_s()) else {
-            return false;
+        let signers = match *last {
+            Some((of, signers)) if of == id => signers,
+            _ => {
+                let Some(signers) = self.plan.signers(id, self.now.unix_s()) else {
+                    return false;
+                };
+                *last = Some((id, signers));
+                signers
+            }
         };
         if quick.shape.kind == Kind::Reply {
             verifier.add_report(signers, object)
@@ -138,8 +172,9 @@ impl Path<'_> {
         taken: &mut Taken,
     ) {
         let right = verifier.finish(&self.plan.masters);
-        for (bit, at) in taken.drain(..).enumerate() {
-            let at = usize::from(at);
+        let count = std::mem::take(&mut taken.count);
+        for (bit, at) in taken.places.iter().take(count).enumerate() {
+            let at = usize::from(*at);
             if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
                 quick.mac = MacCheck::of(right >> bit & 1 != 0);
                 if quick.mac == MacCheck::Right && quick.shape.kind == Kind::Request {
@@ -188,7 +223,7 @@ impl Path<'_> {
             for (bit, (at, _)) in checked.enumerate() {
                 quick[*at].mac = MacCheck::of(right >> bit & 1 != 0);
                 if quick[*at].mac == MacCheck::Right {
-                    self.foresee(packets[*at].data(), &quick[*at]);
+                    self.foresee(packets[*at].data(), &mut quick[*at]);
                 }
             }
         }

@@ -11,10 +11,12 @@
 mod plan;
 mod shape;
 mod ahead;
+mod claims;
 mod macs;
 mod request;
 mod reply;
 
+pub(crate) use claims::Claims;
 pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
 pub(crate) use reply::Way;

@@ -2,6 +2,7 @@
 
 use afr_wire::RequestView;
 
+use super::claims::Claims;
 use super::shape::{Quick, object};
 use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
@@ -114,13 +115,10 @@ impl Path<'_> {
         {
             return None;
         }
-        // Whatever it asks for, the flow stays: only what is malformed is dropped, and that is not for here.
-        let object = object(buf.data(), quick.shape.object_len);
-        let origin = quick.origin(buf.data());
-        self.mac = MacCheck::Right;
-        let kept = self.changed(&origin, flow, print, object);
-        self.mac = MacCheck::Unknown;
-        if kept.is_err() || !leave(buf, quick, path) {
+        if !self.charge_alike(quick, buf.data(), flow, (slot, incarnation), print) {
+            self.charge_other(quick, buf.data(), flow, print)?;
+        }
+        if !leave(buf, quick, path) {
             return None;
         }
         let entry = self.own.flows.entry_mut(flow);
@@ -129,6 +127,28 @@ impl Path<'_> {
             progress.note(entry);
         }
         Some(path.port)
+    }
+
+    /// Takes note of what a request asks for whose MAC is right. Whatever it is, the flow stays: only what is malformed is
+    /// dropped, and that is not for here.
+    #[inline(never)]
+    fn charge_other(
+        &mut self,
+        quick: &Quick,
+        frame: &[u8],
+        flow: FlowRef,
+        print: u64,
+    ) -> Option<()> {
+        let object = object(frame, quick.shape.object_len);
+        self.mac = MacCheck::Right;
+        let kept = self.changed(&quick.origin(frame), flow, print, object);
+        self.mac = MacCheck::Unknown;
+        kept.ok()?;
+        let entry = self.own.flows.entry(flow);
+        let is_believed = Fingerprint::read(entry.fingerprint).1;
+        let class = self.class(entry.class).filter(|_| is_believed);
+        self.claims = class.and_then(|class| Claims::of(object, entry.class, class));
+        Some(())
     }
 
     /// What `destination` is. Most packets of a burst have the same.

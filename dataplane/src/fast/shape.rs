@@ -9,6 +9,7 @@ use crate::flow::{FlowRef, FlowTable};
 use crate::id::Slot;
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::{self, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
+use crate::request::replay_guard::Session;
 use crate::request::verify::Origin;
 
 /// Where the IPv6 header's successor begins in an untagged frame.
@@ -76,6 +77,8 @@ pub(crate) struct Quick {
     pub(super) flow: Option<FlowRef>,
     /// The flow's hash.
     pub(crate) hash: u64,
+    /// Its session's, once the MAC is known to be right.
+    pub(super) session: Session,
     /// Keyed fingerprint of the object, once the packet is known to be of the flow.
     pub(super) print: u64,
     /// It is of that flow, as the table was when the burst's MACs were checked. Of a reply: its report was applied by then.
@@ -96,6 +99,7 @@ impl Quick {
         ports: 0,
         flow: None,
         hash: 0,
+        session: Session::NOBODYS,
         print: 0,
         known: false,
         reporter: None,

@@ -22,31 +22,41 @@ use crate::verdict::MetadataNote;
 impl Path<'_> {
     /// Takes the report in `bytes` that arrived from inside the trust domain.
     pub(crate) fn learn(&mut self, bytes: &[u8], place: Place) {
-        let note = if self.is_applied(bytes) {
-            MetadataNote::ReportSame
-        } else {
-            match ReportView::of(bytes, place) {
-                Some(view) => match self.aft.slot_of(view.instance_id()) {
-                    Some(slot) => self.learn_view(slot, &view),
-                    None => MetadataNote::ReportUnknownInstance,
-                },
-                None => MetadataNote::ReportMalformed,
-            }
+        let note = match self.reporter(bytes) {
+            Some((slot, order)) => self.learn_ordered(slot, order, bytes, place),
+            None if ReportView::of(bytes, place).is_some() => MetadataNote::ReportUnknownInstance,
+            None => MetadataNote::ReportMalformed,
         };
         self.note(note);
     }
 
-    /// The same of one that was not applied when the burst's MACs were checked, and is of the instance in `slot`.
+    /// The same of a report whose reporter is known to be the instance in `slot`.
     #[inline(always)]
     pub(crate) fn learn_checked(&mut self, slot: Slot, bytes: &[u8]) {
-        if self.learned && self.is_applied(bytes) {
-            return self.note(MetadataNote::ReportSame);
-        }
-        let note = match ReportView::of(bytes, Place::InBand) {
-            Some(view) => self.learn_view(slot, &view),
+        let note = match Self::order_of(bytes) {
+            Some(order) => self.learn_ordered(slot, order, bytes, Place::InBand),
             None => MetadataNote::ReportMalformed,
         };
         self.note(note);
+    }
+
+    #[inline(always)]
+    fn learn_ordered(
+        &mut self,
+        slot: Slot,
+        order: ReportOrder,
+        bytes: &[u8],
+        place: Place,
+    ) -> MetadataNote {
+        let known = self.last_applied(slot, order);
+        if order == known {
+            return MetadataNote::ReportSame;
+        }
+        match ReportView::of(bytes, place) {
+            Some(_) if order < known => MetadataNote::ReportStale,
+            Some(view) => self.learn_view(slot, order, &view),
+            None => MetadataNote::ReportMalformed,
+        }
     }
 
     /// Whether `bytes` are the report last applied, told by its order alone: "equal to the last: already applied, one
@@ -62,47 +72,49 @@ impl Path<'_> {
     pub(crate) fn reporter(&self, bytes: &[u8]) -> Option<(Slot, ReportOrder)> {
         const HEAD: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
         let fixed = bytes.first_chunk::<REPORT_FIXED_LEN>()?;
-        let order = ReportOrder {
-            boot_epoch: be32(fixed, 12),
-            seq: be32(fixed, 16),
-        };
+        let order = Self::order_of(fixed)?;
         let slot = self.aft.slot_of(InstanceId(be32(fixed, 8)))?;
         (be32(fixed, 0) & 0xFFFF_FF00 == HEAD).then_some((slot, order))
+    }
+
+    /// Which of its reporter's reports it is.
+    #[inline(always)]
+    fn order_of(bytes: &[u8]) -> Option<ReportOrder> {
+        let fixed = bytes.first_chunk::<REPORT_FIXED_LEN>()?;
+        Some(ReportOrder {
+            boot_epoch: be32(fixed, 12),
+            seq: be32(fixed, 16),
+        })
     }
 
     /// Whether that report of the slot's tenant was the last to be applied.
     #[inline]
     pub(crate) fn is_last(&self, slot: Slot, order: ReportOrder) -> bool {
-        let known = self.last_applied(slot);
-        #[cfg(feature = "bench-hooks")]
-        let known = crate::bench_hooks::known(order, known);
-        order == known
+        order == self.last_applied(slot, order)
     }
 
-    /// Which report of the slot's tenant was applied last, by this worker or in its generation.
+    /// Which report of the slot's tenant was applied last, by this worker or in its generation. It is asked for because of `news`.
     #[inline]
-    fn last_applied(&self, slot: Slot) -> ReportOrder {
+    fn last_applied(&self, slot: Slot, news: ReportOrder) -> ReportOrder {
         let published = self.aft.order.get(slot.index()).copied();
         let tenant = self.aft.incarnation(slot);
         let own = self.own.loads.last(slot, tenant);
-        own.max(published.unwrap_or_default())
+        let known = own.max(published.unwrap_or_default());
+        #[cfg(not(feature = "bench-hooks"))]
+        let _ = news;
+        #[cfg(feature = "bench-hooks")]
+        let known = crate::bench_hooks::known(news, known);
+        known
     }
 
+    /// Takes a report that is newer than the last.
     #[inline]
-    fn learn_view(&mut self, slot: Slot, view: &ReportView<'_>) -> MetadataNote {
-        let order = ReportOrder {
-            boot_epoch: view.boot_epoch(),
-            seq: view.seq(),
-        };
-        let known = self.last_applied(slot);
-        #[cfg(feature = "bench-hooks")]
-        let known = crate::bench_hooks::known(order, known);
-        if order == known {
-            return MetadataNote::ReportSame;
-        }
-        if order < known {
-            return MetadataNote::ReportStale;
-        }
+    fn learn_view(
+        &mut self,
+        slot: Slot,
+        order: ReportOrder,
+        view: &ReportView<'_>,
+    ) -> MetadataNote {
         if !self.is_authentic(slot, view) {
             return MetadataNote::ReportMacInvalid;
         }

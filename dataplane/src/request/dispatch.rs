@@ -10,6 +10,7 @@ use super::admit::Admission;
 use super::choose::{Choice, Chooser};
 use super::matching::{Need, candidates};
 use super::policy::Task;
+use super::replay_guard::Session;
 use super::score::{View, reused_tokens};
 use super::verify::{Unbelieved, Usable, origin_of};
 use crate::aft::SigKey;
@@ -85,7 +86,10 @@ impl Path<'_> {
             return self.refuse(buf, item, reason);
         }
         let source = item.parsed.source;
-        let usable = usable.filter(|usable| self.may_charge(source, usable));
+        let usable = usable.filter(|usable| {
+            let session = self.own.replay.fingerprint(source, usable.session);
+            self.may_charge(session)
+        });
         let placed = match self.class(class) {
             None => Err(DropReason::ClassUnknown),
             Some(_) if !opens(item) => self.place_by_maglev(class, self.shared_hash(key), false),
@@ -156,10 +160,11 @@ impl Path<'_> {
         }
     }
 
-    /// Whether the (sender, session) may have another charged dispatch. Where not, the flow is placed as a plain one.
-    pub(crate) fn may_charge(&mut self, source: u128, usable: &Usable) -> bool {
+    /// Whether the sender's session may have another charged dispatch. Where not, the flow is placed as a plain one.
+    #[inline]
+    pub(crate) fn may_charge(&mut self, session: Session) -> bool {
         let now_s = self.now.mono_us / 1_000_000;
-        let may = self.own.replay.charge(now_s, source, usable.session);
+        let may = self.own.replay.charge_to(now_s, session);
         if !may {
             self.note(MetadataNote::Replayed);
         }

@@ -199,7 +199,9 @@ impl Path<'_> {
             return Ok(());
         };
         entry.note_metadata();
-        if self.may_charge(u128::from_be_bytes(origin.context.source), &usable)
+        let sender = u128::from_be_bytes(origin.context.source);
+        let session = self.own.replay.fingerprint(sender, usable.session);
+        if self.may_charge(session)
             && let Pin::Instance(slot, incarnation) = pin
             && self.aft.incarnation(slot) == incarnation
         {

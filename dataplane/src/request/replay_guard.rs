@@ -58,7 +58,12 @@ impl ReplayGuard {
     /// Whether one more dispatch of `session` by `sender` is charged; if so it is counted. `now_s` may be of
     /// any clock, always the same.
     pub fn charge(&mut self, now_s: u64, sender: u128, session: u64) -> bool {
-        let session = self.fingerprint(sender, session);
+        self.charge_to(now_s, self.fingerprint(sender, session))
+    }
+
+    /// The same for a session whose fingerprint is taken.
+    #[inline(always)]
+    pub(crate) fn charge_to(&mut self, now_s: u64, session: Session) -> bool {
         if self.part_at.0 != now_s {
             self.part_at = (now_s, (now_s / self.part_s) as u32);
         }
@@ -71,14 +76,15 @@ impl ReplayGuard {
         within
     }
 
-    /// Brings nearer what [`Self::charge`] will read.
+    /// Brings nearer what [`Self::charge_to`] will read.
     #[inline]
-    pub fn prefetch(&self, sender: u128, session: u64) {
-        self.sessions.prefetch(&self.fingerprint(sender, session));
+    pub(crate) fn prefetch(&self, session: Session) {
+        self.sessions.prefetch(&session);
     }
 
-    #[inline]
-    fn fingerprint(&self, sender: u128, session: u64) -> Session {
+    /// The fingerprint of a sender's session.
+    #[inline(always)]
+    pub(crate) fn fingerprint(&self, sender: u128, session: u64) -> Session {
         let mut hasher = FoldHasher::with_seed(0, &self.seed);
         hasher.write_u128(sender);
         hasher.write_u64(session);
@@ -102,7 +108,12 @@ impl ReplayGuard {
 /// A sender's session: a keyed fingerprint of both, so that a set of four is two cache lines. That two are taken for one is
 /// as unlikely as with what "verified before" rests on ([`crate::fingerprint::Fingerprint`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Session(u64);
+pub(crate) struct Session(u64);
+
+impl Session {
+    /// What no session has.
+    pub(crate) const NOBODYS: Self = Self(0);
+}
 
 /// It is a keyed hash already.
 impl Placed for Session {

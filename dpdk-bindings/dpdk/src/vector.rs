@@ -261,21 +261,23 @@ impl Masked {
 /// Whether each of the texts matches.
 #[inline(always)]
 #[must_use]
-pub fn all_match(wanted: &[Masked; 3], texts: [&[u8; 16]; 3]) -> bool {
+pub fn all_match<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 16]; N]) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{
             __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8,
+            _mm_set1_epi8,
         };
         // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of a whole array of sixteen bytes, and
         // needs no alignment.
         unsafe {
             let load = |bytes: &[u8; 16]| _mm_loadu_si128(bytes.as_ptr().cast::<__m128i>());
-            let [first, second, third] = std::array::from_fn(|at| {
-                let masked = _mm_and_si128(load(texts[at]), load(&wanted[at].mask));
-                _mm_cmpeq_epi8(masked, load(&wanted[at].bytes))
-            });
-            _mm_movemask_epi8(_mm_and_si128(first, _mm_and_si128(second, third))) == 0xFFFF
+            let mut all = _mm_set1_epi8(-1);
+            for (wanted, text) in wanted.iter().zip(texts) {
+                let masked = _mm_and_si128(load(text), load(&wanted.mask));
+                all = _mm_and_si128(all, _mm_cmpeq_epi8(masked, load(&wanted.bytes)));
+            }
+            _mm_movemask_epi8(all) == 0xFFFF
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -284,7 +286,7 @@ pub fn all_match(wanted: &[Masked; 3], texts: [&[u8; 16]; 3]) -> bool {
 
 /// As [`all_match`], one by one.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn each_matches(wanted: &[Masked; 3], texts: [&[u8; 16]; 3]) -> bool {
+fn each_matches<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 16]; N]) -> bool {
     wanted.iter().zip(texts).all(|(wanted, text)| {
         u128::from_ne_bytes(*text) & u128::from_ne_bytes(wanted.mask)
             == u128::from_ne_bytes(wanted.bytes)
