@@ -370,6 +370,9 @@ impl<P: PacketPool> Worker<P> {
         let Some(inbox) = self.peers.inboxes.get(usize::from(self.own.id.0)) else {
             return;
         };
+        if inbox.is_empty() {
+            return;
+        }
         let inbox = Arc::clone(inbox);
         for _ in 0..BURST {
             let Some((port, packet)) = inbox.pop() else {

@@ -168,6 +168,24 @@ impl Residency {
         }
     }
 
+    /// Whether `slot` holds `key` at `now_s`.
+    #[inline]
+    #[must_use]
+    pub fn is_held_by(&self, key: Hashed, now_s: u32, slot: Slot) -> bool {
+        let Some(entry) = self.buckets[self.place(key.hash)].find(key.key) else {
+            return false;
+        };
+        let clock = Clock::new(now_s, self.ttl);
+        if entry.record != NO_RECORD {
+            let record = self.pool.record(entry.record);
+            return record.holds(slot) && (record.all_fresh(clock) || record.fresh(slot, clock));
+        }
+        entry
+            .holders
+            .iter()
+            .any(|holder| holder.slot == slot.0 && holder.counts(clock, &self.generations))
+    }
+
     /// Who holds `key` at `now_s`.
     #[inline]
     #[must_use]

@@ -21,6 +21,40 @@ pub struct Known<'a> {
     pub consumed: u64,
 }
 
+impl Known<'_> {
+    /// The depth to which `slot` holds the prompt, in units of 256 tokens: what [`Reuse::depth`] says after
+    /// [`Reuse::compute`], without asking for the others.
+    #[must_use]
+    pub fn depth_of(
+        &self,
+        slot: Slot,
+        catalogue: CatalogueVersion,
+        domain: DomainId,
+        prefixes: &[Prefix],
+    ) -> u16 {
+        let mut depth = 0;
+        for prefix in prefixes.iter().take(MAX_LEVELS) {
+            if prefix.depth <= depth {
+                break;
+            }
+            let key = self
+                .residency
+                .hashed(SigKey::new(catalogue, domain, *prefix));
+            let mut held = self.residency.is_held_by(key, self.now_s, slot);
+            for (of, said) in self.overlay.hits(key, self.consumed) {
+                if of == slot {
+                    held = said == Said::Stored;
+                }
+            }
+            if !held {
+                break;
+            }
+            depth = prefix.depth;
+        }
+        depth
+    }
+}
+
 /// Prefixes of a request that are looked at.
 pub const MAX_LEVELS: usize = 8;
 

@@ -214,19 +214,14 @@ impl Path<'_> {
     }
 
     /// Tokens of a request that its instance does not hold yet.
-    fn uncached(&mut self, slot: Slot, class: &Class, usable: &Usable) -> u32 {
+    fn uncached(&self, slot: Slot, class: &Class, usable: &Usable) -> u32 {
         let prompt_tokens = prompt_tokens(class, Some(usable));
         if usable.prefixes.is_empty() {
             return prompt_tokens;
         }
-        let own = &mut *self.own;
-        own.scratch.reuse.compute(
-            &self.aft.known(own.id, &own.residency),
-            usable.catalogue,
-            usable.domain,
-            &usable.prefixes,
-        );
-        let depth = own.scratch.reuse.depth(slot);
+        let own = &*self.own;
+        let known = self.aft.known(own.id, &own.residency);
+        let depth = known.depth_of(slot, usable.catalogue, usable.domain, &usable.prefixes);
         prompt_tokens - super::score::reused_tokens(prompt_tokens, depth)
     }
 

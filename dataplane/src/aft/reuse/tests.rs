@@ -60,6 +60,7 @@ proptest! {
             let depth = carried.iter().take_while(|&&level| held.contains(&(level, slot)))
                 .last().map_or(0, |&level| prefix(level).depth);
             prop_assert_eq!(reuse.depth(Slot(slot)), depth);
+            prop_assert_eq!(known.depth_of(Slot(slot), CATALOGUE, DOMAIN, &prefixes), depth);
             if depth > 0 {
                 reached.insert(Slot(slot), depth);
             }
