@@ -68,7 +68,7 @@ impl Path<'_> {
     }
 
     /// Whose report it is, and which: by its first bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn reporter(&self, bytes: &[u8]) -> Option<(Slot, ReportOrder)> {
         const HEAD: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
         let fixed = bytes.first_chunk::<REPORT_FIXED_LEN>()?;

@@ -22,9 +22,9 @@ pub struct Learned {
 pub const UNTOLD: u64 = u64::MAX;
 
 /// The control core hears of an instance's load so often at the most, in microseconds: of several reports in that time the last
-/// counts alone. A report that brings more than a load is told at once, and so is the first after a pause. Twice in the time from
-/// one generation to the next, by default: no other worker hears of a load before that.
-const TELL_US: u64 = 500;
+/// counts alone. A report that brings more than a load is told at once, and so is the first after a pause. As often as generations
+/// come, by default: no other worker hears of a load before.
+const TELL_US: u64 = 1_000;
 
 const NOTHING: Learned = Learned {
     position: 0,

@@ -396,14 +396,14 @@ fn of_the_loads_of_a_moment_the_last_is_told() {
     assert_eq!(hears(&mut world, 1, plain), [1]);
     assert_eq!(hears(&mut world, 2, plain), []);
     assert_eq!(hears(&mut world, 3, plain), []);
-    world.now.mono_us += 500;
+    world.now.mono_us += 1_000;
     world.maintain();
     assert_eq!(heard(&world), [3]);
     world.maintain();
     assert_eq!(heard(&world), []);
-    // 500 µs later at the latest.
+    // A millisecond later at the latest.
     assert_eq!(hears(&mut world, 4, plain), []);
-    world.now.mono_us += 499;
+    world.now.mono_us += 999;
     world.maintain();
     assert_eq!(heard(&world), []);
     world.now.mono_us += 1;
@@ -425,7 +425,7 @@ fn of_the_loads_of_a_moment_the_last_is_told() {
         MetadataNote::ReportApplied,
     );
     assert_eq!(heard(&world), [1]);
-    world.now.mono_us += 500;
+    world.now.mono_us += 1_000;
     assert_eq!(hears(&mut world, 9, cleared), [9]);
 }
 
@@ -439,7 +439,7 @@ fn of_who_is_gone_nothing_is_told() {
     assert_eq!(heard(&world), [1, 1]);
     world.core.remove(Slot(0));
     world.publish();
-    world.now.mono_us += 500;
+    world.now.mono_us += 1_000;
     world.maintain();
     assert_eq!(heard(&world), [2], "the second instance's alone");
 }
