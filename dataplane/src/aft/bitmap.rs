@@ -93,6 +93,20 @@ impl Bitmap {
         self.words.iter().all(|&word| word == 0)
     }
 
+    /// The first slot of the set from number `from` on.
+    #[must_use]
+    pub fn first_from(&self, from: usize) -> Option<Slot> {
+        let mut kept = u64::MAX << (from % 64);
+        for (at, word) in self.words.iter().enumerate().skip(from / 64) {
+            let left = word & kept;
+            if left != 0 {
+                return Some(Slot((at * 64) as u16 + left.trailing_zeros() as u16));
+            }
+            kept = u64::MAX;
+        }
+        None
+    }
+
     /// The slots of the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Slot> {
         iter_words(&self.words)
@@ -224,6 +238,8 @@ mod tests {
             for slot in (0..300).map(Slot) {
                 prop_assert_eq!(copy.test(slot), b.contains(&slot.0) && slot.index() < slots);
                 prop_assert_eq!(left.test(slot), a.contains(&slot.0));
+                let first = left.first_from(slot.index()).map(|slot| slot.0);
+                prop_assert_eq!(first, a.range(slot.0..).next().copied());
             }
         }
     }

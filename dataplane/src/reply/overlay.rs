@@ -63,9 +63,11 @@ pub struct LoadOverlay {
     untold: Bitmap,
     /// Whether there is any.
     any_untold: bool,
+    /// The slots are gone through, each once, and this one is the next; `None` between two times.
+    telling: Option<usize>,
     /// When each slot's load was told last, in microseconds.
     told_us: Vec<u64>,
-    /// When what was untold was told last.
+    /// When it was begun last to tell what was untold.
     all_told_us: u64,
 }
 
@@ -80,6 +82,7 @@ impl LoadOverlay {
             last: vec![(NOTHING.tenant, NOTHING.load.order); slots],
             untold: Bitmap::new(slots),
             any_untold: false,
+            telling: None,
             told_us: vec![0; slots],
             all_told_us: 0,
         }
@@ -178,21 +181,29 @@ impl LoadOverlay {
         self.learned.get(slot.index()).copied()
     }
 
-    /// Whether it is time to tell what is untold.
+    /// Whether it is time to tell what is untold, or to go on with it.
     #[inline]
     #[must_use]
     pub const fn is_time_to_tell(&self, now_us: u64) -> bool {
-        self.any_untold && now_us.saturating_sub(self.all_told_us) >= TELL_US
+        self.any_untold
+            && (self.telling.is_some() || now_us.saturating_sub(self.all_told_us) >= TELL_US)
     }
 
-    /// Something untold, if there is anything. It will be told, and have this position.
+    /// Something untold, if there is anything that was not told since it was begun to tell. It will be told, and have this
+    /// position.
     #[inline]
     pub fn take_untold(&mut self, position: u64, now_us: u64) -> Option<(Slot, &Learned)> {
-        let Some(slot) = self.untold.iter().next() else {
-            self.any_untold = false;
+        let from = self.telling.unwrap_or_else(|| {
             self.all_told_us = now_us;
+            0
+        });
+        // What is untold again behind this waits for the next time, or that would never come.
+        let Some(slot) = self.untold.first_from(from) else {
+            self.telling = None;
+            self.any_untold = !self.untold.is_empty();
             return None;
         };
+        self.telling = Some(slot.index() + 1);
         self.untold.clear(slot);
         *self.told_us.get_mut(slot.index())? = now_us;
         let learned = self.learned.get_mut(slot.index())?;

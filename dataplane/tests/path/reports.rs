@@ -4,6 +4,7 @@ use afr_dataplane::aft::ReportOrder;
 use afr_dataplane::config::{Key, PolicyKind};
 use afr_dataplane::id::{Incarnation, Slot};
 use afr_dataplane::message::WorkerMsg;
+use afr_dataplane::path::BURST;
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
 use afr_wire::{EventOp, InstanceId, KeyId, MacAlgorithm, Report};
 
@@ -15,7 +16,7 @@ use crate::support::setup::{
     CHAT, EDGE, FABRIC, KEY, OLD_KEY, REPORT_KEY, Setup, UNIX_S, WILD, instance, key, service,
     tunnel_source,
 };
-use crate::support::world::{Outcome, World, report_datagram, syn};
+use crate::support::world::{Outcome, World, report_datagram, syn, tunnelled_reply};
 
 fn world() -> World {
     World::new(Setup::new(3))
@@ -381,6 +382,39 @@ fn heard(world: &World) -> Vec<u32> {
             _ => 0,
         })
         .collect()
+}
+
+/// Also where as many report between two bursts as are told between two bursts.
+#[test]
+fn however_many_report_each_load_is_told_once_a_moment() {
+    const INSTANCES: u16 = 2 * BURST as u16;
+    let mut world = World::new(Setup::new(INSTANCES));
+    heard(&world);
+    let mut told = vec![0; usize::from(INSTANCES)];
+    for seq in 1..=150 {
+        for first in (1..INSTANCES).step_by(BURST) {
+            let frames: Vec<_> = (first..first + BURST as u16)
+                .map(|n| {
+                    let report = Report {
+                        sampled_at_ms: report(n, 1).sampled_at_ms,
+                        ..report(n, seq)
+                    };
+                    let reply = tunnelled_reply(n, n, service(CHAT)).reporting(&report);
+                    reply.frame()
+                })
+                .collect();
+            world.receive(0, FABRIC, &frames);
+            world.maintain();
+            world.now.mono_us += 10;
+        }
+        for message in std::iter::from_fn(|| world.shared.rings[0].pop()) {
+            if let WorkerMsg::Load { slot, .. } = message {
+                told[slot.index()] += 1;
+            }
+        }
+    }
+    // At once, and then after each of two milliseconds.
+    assert!(told.iter().all(|times| (3..=4).contains(times)), "{told:?}");
 }
 
 #[test]
