@@ -28,7 +28,7 @@ const HUGE_MIB: u32 = 64;
 
 /// Cycles a packet that one worker hands to another, on two CPUs that do nothing else.
 ///
-/// The sender makes a burst of 32 packets, each of another flow of the other worker's, divides it, and goes on; the receiver takes
+/// The sender makes a burst of packets, each of another flow of the other worker's, divides it, and goes on; the receiver takes
 /// over what there is, reads the headers and frees the packets. "hash" is finding the owner of a frame in the cache.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -47,7 +47,7 @@ struct Arguments {
     json: bool,
 }
 
-/// TSC cycles a packet: the least of any burst of 32, and the median of bursts.
+/// TSC cycles a packet: the least of any burst, and the median of bursts.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 struct Cycles {
     best: f64,
