@@ -25,8 +25,8 @@ use support::hostile::{PORTS, world};
 use support::metadata::{labels, prefix, report, request, with_prefixes};
 use support::pool::Buf;
 use support::setup::{
-    CATALOGUE, CHAT, CODE, CODE_EXACT, EDGE, FABRIC, OLD_KEY, PREFIX_KEY, Setup, UNIX_S, WILD, ip,
-    key, mac, service,
+    CATALOGUE, CHAT, CODE, CODE_EXACT, EDGE, FABRIC, NARROW_KEY, OLD_KEY, PREFIX_KEY, Setup,
+    UNIX_S, WILD, ip, key, mac, service,
 };
 use support::world::{World, ack, data, datagram, syn, tunnelled_reply};
 
@@ -435,6 +435,16 @@ fn a_request_unlike_the_one_before_is_believed_for_itself() {
         },
         Request {
             key_id: OLD_KEY,
+            ..request()
+        },
+        // SipHash, and what it may and may not claim.
+        Request {
+            key_id: NARROW_KEY,
+            policy: PolicyScope(1),
+            ..request()
+        },
+        Request {
+            key_id: NARROW_KEY,
             ..request()
         },
         Request {
