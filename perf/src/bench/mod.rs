@@ -20,6 +20,7 @@ mod process;
 pub mod telemetry;
 pub mod check;
 pub mod measure;
+pub mod subject;
 pub mod run;
 pub mod report;
 mod chart;

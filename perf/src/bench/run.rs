@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::measure::{Bench, Measured, SLICE};
+use super::measure::{Bench, Measured};
 use super::program::{DISCLAIMER, Program};
 use super::report::{Report, Run, is_sane, median, runs};
 use super::scenario::Case;
+use super::subject::SLICE;
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
