@@ -187,7 +187,7 @@ pub struct Path<'a> {
     /// The way to the last reply's client.
     pub(crate) way: Option<Way<'a>>,
     /// What the last request was believed to claim.
-    pub(crate) claims: Option<Claims>,
+    pub(crate) claims: Option<Claims<'a>>,
     /// Whether the MACs of the burst's packets, from the one in work on, were checked.
     pub(crate) macs_checked: bool,
     /// [`FlowTable::changes`] when they were.

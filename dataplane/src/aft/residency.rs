@@ -168,30 +168,18 @@ impl Residency {
         }
     }
 
-    /// Whether `slot` holds `key` at `now_s`.
-    #[inline]
-    #[must_use]
-    pub fn is_held_by(&self, key: Hashed, now_s: u32, slot: Slot) -> bool {
-        let Some(entry) = self.buckets[self.place(key.hash)].find(key.key) else {
-            return false;
-        };
-        let clock = Clock::new(now_s, self.ttl);
-        if entry.record != NO_RECORD {
-            let record = self.pool.record(entry.record);
-            return record.holds(slot) && (record.all_fresh(clock) || record.fresh(slot, clock));
-        }
-        entry
-            .holders
-            .iter()
-            .any(|holder| holder.slot == slot.0 && holder.counts(clock, &self.generations))
-    }
-
     /// Who holds `key` at `now_s`.
     #[inline]
     #[must_use]
     pub fn holders(&self, key: SigKey, now_s: u32) -> Holders<'_> {
+        self.holders_of(self.hashed(key), now_s)
+    }
+
+    /// The same of a key that is hashed.
+    #[inline]
+    #[must_use]
+    pub fn holders_of(&self, key: Hashed, now_s: u32) -> Holders<'_> {
         let clock = Clock::new(now_s, self.ttl);
-        let key = self.hashed(key);
         let Some(entry) = self.buckets[self.place(key.hash)].find(key.key) else {
             return Holders::none();
         };

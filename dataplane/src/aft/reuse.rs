@@ -40,7 +40,7 @@ impl Known<'_> {
             let key = self
                 .residency
                 .hashed(SigKey::new(catalogue, domain, *prefix));
-            let mut held = self.residency.is_held_by(key, self.now_s, slot);
+            let mut held = self.residency.holders_of(key, self.now_s).contains(slot);
             for (of, said) in self.overlay.hits(key, self.consumed) {
                 if of == slot {
                     held = said == Said::Stored;

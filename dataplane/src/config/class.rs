@@ -85,6 +85,18 @@ pub struct Class {
     pub admit_burst: u32,
 }
 
+impl Class {
+    /// Length of a prompt that is `told` to be so long: the default where it is not told (0), and at most the maximum.
+    #[inline]
+    #[must_use]
+    pub fn prompt_tokens(&self, told: u32) -> u32 {
+        match told {
+            0 => self.default_prompt_tokens,
+            told => told.min(self.max_prompt_tokens),
+        }
+    }
+}
+
 /// A way to the alternate cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spill {

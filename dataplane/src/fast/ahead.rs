@@ -1,7 +1,8 @@
 //! Ahead of the stages, for the packets of a burst that will be dispatched or charged anew: what they will read is brought
 //! nearer.
 //!
-//! Nothing is decided here: a wrong hint costs a cache line.
+//! Nothing is decided here: a wrong hint costs a cache line. The fingerprint of the request's session, which it takes to find what to
+//! bring nearer, is kept with the packet: it is charged by that.
 
 use afr_wire::{CatalogueVersion, DomainId, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature};
 
@@ -10,6 +11,9 @@ use crate::aft::SigKey;
 use crate::packet::bytes::{address, array, be16};
 use crate::packet::parse::ETHERNET_LEN;
 use crate::path::Path;
+
+/// Offset of a request's number of prefixes.
+const N_PREFIXES: usize = 27;
 
 impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
@@ -23,7 +27,7 @@ impl Path<'_> {
         let session = u64::from_be_bytes(array(fixed, 16));
         quick.session = self.own.replay.fingerprint(source, session);
         self.own.replay.prefetch(quick.session);
-        if fixed[27] == 0 {
+        if fixed[N_PREFIXES] == 0 {
             return;
         }
         let bloom = RequestFlags(fixed[3]).contains(RequestFlags::BLOOM);
@@ -33,7 +37,10 @@ impl Path<'_> {
             (usize::from(fixed[26]) * 2).next_multiple_of(4)
         };
         let prefixes = object.get(REQUEST_FIXED_LEN + labels..).unwrap_or(&[]);
-        for prefix in prefixes.chunks_exact(6).take(usize::from(fixed[27].min(8))) {
+        for prefix in prefixes
+            .chunks_exact(6)
+            .take(usize::from(fixed[N_PREFIXES].min(8)))
+        {
             let prefix = Prefix {
                 depth: be16(prefix, 0),
                 signature: Signature(array(prefix, 2)),

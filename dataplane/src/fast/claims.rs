@@ -23,53 +23,52 @@ const PROMPT_TOKENS: usize = 28;
 /// Length of a request with a MAC and nothing between.
 const LEN: usize = REQUEST_FIXED_LEN + MAC_LEN;
 
-/// What of a believed request is to be the same, and what its class makes of the rest.
+/// What of a believed request is to be the same.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Claims {
-    /// Of the first 32 bytes.
-    parts: [Masked; 2],
-    class: ClassIx,
-    default_prompt_tokens: u32,
-    max_prompt_tokens: u32,
+pub(crate) struct Claims<'a> {
+    said: Said,
+    ix: ClassIx,
+    class: &'a Class,
 }
 
-impl Claims {
-    /// Those of a request that was believed to be of a flow's class, if it has neither labels nor prefixes.
-    pub(super) fn of(request: &[u8], ix: ClassIx, class: &Class) -> Option<Self> {
-        let prompt = (class.default_prompt_tokens, class.max_prompt_tokens);
-        Self::with(request, ix, prompt)
-    }
+/// Of the first 32 bytes what a request claims.
+#[derive(Debug, Clone, Copy)]
+struct Said([Masked; 2]);
 
-    /// The same of a class by which a prompt is so long by default, and at the most.
-    fn with(request: &[u8], class: ClassIx, prompt_tokens: (u32, u32)) -> Option<Self> {
+impl<'a> Claims<'a> {
+    /// Those of a request that was believed to be of a flow's class, if it has neither labels nor prefixes.
+    pub(super) fn of(request: &[u8], ix: ClassIx, class: &'a Class) -> Option<Self> {
         // So short only without: it is well-formed.
-        let request: &[u8; LEN] = request.try_into().ok()?;
+        let request = request.try_into().ok()?;
+        Some(Self {
+            said: Said::by(request),
+            ix,
+            class,
+        })
+    }
+}
+
+impl Said {
+    fn by(request: &[u8; LEN]) -> Self {
         let mut first = [0xFF; 16];
         first[FLAGS] = RequestFlags::BLOOM.0;
         first[ISSUED_AT..].fill(0);
         // Scope and counts; neither session nor length of the prompt.
         let mut second = [0; 16];
         second[8..12].fill(0xFF);
-        let [one, two] = Self::compared(request)?;
-        Some(Self {
-            parts: [Masked::new(*one, first), Masked::new(*two, second)],
-            class,
-            default_prompt_tokens: prompt_tokens.0,
-            max_prompt_tokens: prompt_tokens.1,
-        })
+        let [one, two] = Self::compared(request);
+        Self([Masked::new(*one, first), Masked::new(*two, second)])
     }
 
     #[inline(always)]
-    fn compared(request: &[u8; LEN]) -> Option<[&[u8; 16]; 2]> {
-        let (parts, _) = request.as_chunks::<16>();
-        parts.first_chunk::<2>()?.each_ref().into()
+    fn compared(request: &[u8; LEN]) -> [&[u8; 16]; 2] {
+        [0, 16].map(|at| request[at..].first_chunk().unwrap_or(&[0; 16]))
     }
 
-    /// Whether a request is like that one.
+    /// Whether a request says the same.
     #[inline(always)]
-    fn are_of(&self, request: &[u8; LEN], class: ClassIx) -> bool {
-        Self::compared(request).is_some_and(|parts| all_match(&self.parts, parts))
-            && self.class == class
+    fn is_said_by(&self, request: &[u8; LEN]) -> bool {
+        all_match(&self.0, Self::compared(request))
     }
 }
 
@@ -97,15 +96,13 @@ impl Path<'_> {
             .now
             .unix_s()
             .abs_diff(u64::from(be32(request, ISSUED_AT)));
-        if !claims.are_of(request, entry.class)
+        if !claims.said.is_said_by(request)
+            || claims.ix != entry.class
             || age_s > u64::from(self.config.dispatch.request_skew_s)
         {
             return false;
         }
-        let tokens = match be32(request, PROMPT_TOKENS) {
-            0 => claims.default_prompt_tokens,
-            told => told.min(claims.max_prompt_tokens),
-        };
+        let tokens = claims.class.prompt_tokens(be32(request, PROMPT_TOKENS));
         entry.fingerprint = Fingerprint::mark(print, true);
         entry.note_metadata();
         self.note(MetadataNote::RequestVerified);
@@ -125,7 +122,7 @@ mod tests {
     #[test]
     fn only_session_date_prompt_domain_tag_and_flags_may_differ() {
         let request: [u8; LEN] = std::array::from_fn(|at| (at * 37) as u8);
-        let claims = Claims::with(&request, ClassIx(3), (1, 2)).unwrap();
+        let said = Said::by(&request);
         for bit in 0..LEN * 8 {
             let mut other = request;
             other[bit / 8] ^= 1 << (bit % 8);
@@ -134,10 +131,7 @@ mod tests {
                 12..=23 | 28.. => true,
                 _ => false,
             };
-            assert_eq!(claims.are_of(&other, ClassIx(3)), may, "bit {bit}");
+            assert_eq!(said.is_said_by(&other), may, "bit {bit}");
         }
-        assert!(!claims.are_of(&request, ClassIx(2)));
-        assert!(Claims::with(&request[1..], ClassIx(3), (1, 2)).is_none());
-        assert!(Claims::with(&[0; LEN + 4], ClassIx(3), (1, 2)).is_none());
     }
 }

@@ -67,10 +67,13 @@ impl<K: Placed, V: Copy + Stamped> Assoc<K, V> {
         self.sets.len() * WAYS
     }
 
-    /// Brings nearer what [`Self::entry`] will read first: of two cache lines the one in which most keys are that are known.
+    /// Brings nearer what [`Self::entry`] will read.
     #[inline]
     pub(super) fn prefetch(&self, key: &K) {
-        prefetch_read(&self.sets[self.set_of(key)]);
+        // Of two cache lines at the most.
+        let [first, .., last] = &self.sets[self.set_of(key)];
+        prefetch_read(first);
+        prefetch_read(last);
     }
 
     #[inline]

@@ -450,11 +450,7 @@ fn ends(item: &Item) -> bool {
     }
 }
 
-/// Length of a request's prompt as far as it is believed: the class's default where it is not told, and at most the
-/// class's maximum.
+/// Length of a request's prompt, as far as it is believed.
 pub(super) fn prompt_tokens(class: &Class, usable: Option<&Usable>) -> u32 {
-    match usable.map_or(0, |usable| usable.prompt_tokens) {
-        0 => class.default_prompt_tokens,
-        told => told.min(class.max_prompt_tokens),
-    }
+    class.prompt_tokens(usable.map_or(0, |usable| usable.prompt_tokens))
 }

@@ -150,10 +150,6 @@ impl Bench<'_> {
         written: &Written,
         round: usize,
     ) -> anyhow::Result<Vec<Measured>> {
-        ensure!(
-            identity(&written.input.pcaps)? == written.identity,
-            "the frames' file changed: programs would not be measured on the same"
-        );
         if !written.together {
             let alone = |program: &Program| self.alone(*program, case, written, round);
             return programs.iter().map(alone).collect();
@@ -210,6 +206,10 @@ impl Bench<'_> {
         written: &Written,
         round: usize,
     ) -> anyhow::Result<(Running, String)> {
+        ensure!(
+            identity(&written.input.pcaps)? == written.identity,
+            "the frames' file changed: programs would not be measured on the same"
+        );
         let prefix = format!("{}-{}-{round}", self.place.tag(), program.name());
         let command = command(
             program,

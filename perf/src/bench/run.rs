@@ -130,6 +130,7 @@ fn left_out(case: &Case, plan: &Plan, bench: &Bench<'_>) -> anyhow::Result<Optio
 /// About how long a plan takes.
 #[must_use]
 pub fn estimate(plan: &Plan, window: Duration) -> Duration {
+    // To start, and what turns take besides their slices.
     let each = window + Duration::from_millis(1_700) + window / 4;
     let checks = Duration::from_millis(1_500) * plan.cases.len() as u32;
     checks + each * (plan.cases.len() * plan.programs.len() * plan.rounds) as u32
