@@ -232,6 +232,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_source_has_used_up_is_not_forgotten_for_others() {
+        let mut admit = admit(1, 1, 4_096);
+        let mut ask = |n| admit.admit(1_000_000, source(n), CLASS, 0, 0);
+        let sources = 1..500;
+        assert!(sources.clone().all(|n| ask(n) == Admission::Admitted));
+        assert!(sources.clone().all(|n| ask(n) == Admission::SourceLimited));
+    }
+
     proptest! {
         #[test]
         fn no_interval_exceeds_rate_and_burst(

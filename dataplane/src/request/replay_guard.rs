@@ -9,10 +9,7 @@
 
 use std::hash::Hasher as _;
 
-use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
-
-use super::assoc::{Assoc, Placed, Stamped};
+use super::assoc::{Assoc, Placed, Secret, Stamped};
 use crate::config;
 
 /// Parts of a window that are counted apart.
@@ -25,7 +22,7 @@ const COUNTERS: usize = PARTS as usize + 1;
 #[derive(Debug)]
 pub struct ReplayGuard {
     sessions: Assoc<Session, Charges>,
-    seed: SharedSeed,
+    secret: Secret,
     limit: u32,
     part_s: u64,
     /// The part that a time is in, of the time asked for last: dividing takes longer than all else.
@@ -39,7 +36,7 @@ impl ReplayGuard {
     pub fn new(limits: &config::Limits, dispatch: &config::Dispatch, seed: u64) -> Self {
         let mut this = Self {
             sessions: Assoc::new(limits.sessions, seed),
-            seed: SharedSeed::from_u64(seed.rotate_left(29)),
+            secret: Secret::new(seed.rotate_left(29)),
             limit: 0,
             part_s: 1,
             part_at: (0, 0),
@@ -85,7 +82,7 @@ impl ReplayGuard {
     /// The fingerprint of a sender's session.
     #[inline(always)]
     pub(crate) fn fingerprint(&self, sender: u128, session: u64) -> Session {
-        let mut hasher = FoldHasher::with_seed(0, &self.seed);
+        let mut hasher = self.secret.hasher();
         hasher.write_u128(sender);
         hasher.write_u64(session);
         // 0 is nobody's.
@@ -118,7 +115,7 @@ impl Session {
 /// It is a keyed hash already.
 impl Placed for Session {
     #[inline]
-    fn place(&self, _: &SharedSeed) -> u64 {
+    fn place(&self, _: &Secret) -> u64 {
         self.0
     }
 }
@@ -188,6 +185,16 @@ mod tests {
             request_skew_s,
             ..config::Dispatch::default()
         }
+    }
+
+    #[test]
+    fn who_is_another_sender_has_charges_of_its_own() {
+        let mut guard = guard(4_096, 1, 10);
+        // Also those that differ in one half of the address while the other is 0.
+        let senders = || (0..200_u128).flat_map(|n| [n, n << 64, n << 64 | 7]);
+        let distinct: std::collections::HashSet<u128> = senders().collect();
+        let charged = senders().filter(|sender| guard.charge(NOW_S, *sender, 1));
+        assert_eq!(charged.count(), distinct.len());
     }
 
     proptest! {
