@@ -46,6 +46,21 @@ impl Path<'_> {
         classified.unwrap_or_else(|| self.take(packet, item))
     }
 
+    /// What [`Self::recognised`] finds out of such a packet, where it is needed after all.
+    #[cold]
+    pub(crate) fn item_of<B: PacketBuf>(
+        &mut self,
+        packet: &B,
+        port: PortIx,
+        quick: &Quick,
+        item: &mut Item,
+    ) {
+        let is_parsed = quick.parsed_into(packet.data(), &mut item.parsed);
+        item.port = port;
+        let ended = self.classified(item, false, Some(quick.hash));
+        debug_assert!(is_parsed && ended.is_none(), "it was told to be such a one");
+    }
+
     /// Parse and classify: what the packet is for, and where its flow is kept.
     #[inline]
     fn classify<B: PacketBuf>(

@@ -11,6 +11,7 @@ use crate::config::PolicyKind;
 use crate::id::Slot;
 use crate::message::Shared;
 use crate::reply::overlay::LoadOverlay;
+use crate::request::charges::Charges;
 use crate::request::least;
 use crate::request::matching::{Need, candidates};
 use crate::request::policy::{self, Task};
@@ -131,6 +132,7 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
         aft,
         loads: &loads,
         inflight: &shared.inflight,
+        charges: Charges::NONE,
     };
     let why_nots: Vec<_> = state
         .members
@@ -162,7 +164,7 @@ pub fn explain(aft: &Aft, shared: &Shared, query: &Query) -> Option<Explanation>
             slot,
             why_not,
             estimate: view.estimate(slot, prompt_tokens, depth),
-            recent_us: u64::from(view.standing_us(slot, 0)),
+            recent_us: view.recent_us(slot),
             cost_us: view.cost_us(slot, prompt_tokens, depth, weight),
         }
     };

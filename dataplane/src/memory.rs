@@ -29,7 +29,7 @@ impl Table {
             }
             Self::Admission => own.admit.memory_bytes(),
             Self::Sessions => own.replay.memory_bytes(),
-            Self::Scratch => own.scratch.memory_bytes(),
+            Self::Scratch => own.scratch.memory_bytes() + own.charges.memory_bytes(),
         }
     }
 }

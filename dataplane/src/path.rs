@@ -18,6 +18,7 @@ use crate::packet::encap::EthernetOut;
 use crate::packet::parse::Parsed;
 use crate::reply::overlay::LoadOverlay;
 use crate::request::admit::{Admit, ErrorBudget};
+use crate::request::charges::Charges;
 use crate::request::replay_guard::ReplayGuard;
 use crate::request::score::Scratch;
 use crate::request::verify::SenderKeys;
@@ -31,6 +32,12 @@ pub const BURST: usize = 64;
 #[inline]
 pub(crate) const fn is_link_local(address: u128) -> bool {
     address >> 118 == 0xFE80 >> 6
+}
+
+/// Whether the address may be a client's: neither a group's nor unspecified, loopback, or of the link only.
+#[inline(always)]
+pub(crate) const fn is_client(address: u128) -> bool {
+    address >> 120 != 0xFF && address > 1 && !is_link_local(address)
 }
 
 /// What a packet's destination is to the AFR.
@@ -113,6 +120,8 @@ pub struct Own {
     pub replay: ReplayGuard,
     /// Memory that dispatch works in.
     pub scratch: Scratch,
+    /// What it has charged in the burst in work.
+    pub charges: Charges,
     /// Keyed fingerprint of verified option bytes.
     pub fingerprint: Fingerprint,
     /// Its counts.

@@ -25,6 +25,7 @@ use crate::packet::{PacketBuf, PacketPool};
 use crate::path::{BURST, Burst, Egress, Item, Own, Path};
 use crate::reply::overlay::LoadOverlay;
 use crate::request::admit::{Admit, ErrorBudget};
+use crate::request::charges::Charges;
 use crate::request::replay_guard::ReplayGuard;
 use crate::request::score::Scratch;
 use crate::request::verify::SenderKeys;
@@ -125,6 +126,7 @@ impl<P: PacketPool> Worker<P> {
             handovers: ErrorBudget::new(config.admit.errors_per_s),
             replay: ReplayGuard::new(limits, &config.dispatch, seeds[2]),
             scratch: Scratch::new(slots, usize::from(limits.classes)),
+            charges: Charges::new(slots),
             fingerprint: Fingerprint::new(seeds[3]),
             counters: LocalCounters::default(),
             pushed: 0,
@@ -303,8 +305,13 @@ impl<P: PacketPool> Worker<P> {
                     at += 1;
                     continue;
                 }
-                path.mac = one.mac;
-                path.recognised(packet, port, one, item)
+                match path.fast_task(packet, port, one, item, &mut tally) {
+                    Some(verdict) => verdict,
+                    None => {
+                        path.mac = one.mac;
+                        path.recognised(packet, port, one, item)
+                    }
+                }
             } else {
                 path.mac = MacCheck::Unknown;
                 path.whole(packet, port, item)
@@ -318,7 +325,10 @@ impl<P: PacketPool> Worker<P> {
             outs.set(at, path.count(verdict));
             at += 1;
         }
-        tally.enter(&mut path.own.counters);
+        let own = &mut *path.own;
+        tally.enter(&mut own.counters);
+        own.charges
+            .tell(&self.shared.inflight, &mut own.scratch.standing);
         outs.part(packets, egress);
         bytes
     }

@@ -14,6 +14,7 @@ use afr_dataplane::aft::{Load, Op, RATE_SHIFT, ReportOrder, SigKey};
 use afr_dataplane::config::PolicyKind;
 use afr_dataplane::id::{Incarnation, Slot, WorkerId};
 use afr_dataplane::reply::overlay::{Learned, LoadOverlay};
+use afr_dataplane::request::charges::Charges;
 use afr_dataplane::request::policy::{Task, pick};
 use afr_dataplane::request::score::{Scratch, View};
 use afr_dataplane::request::standing::MAX_COST_US;
@@ -37,6 +38,8 @@ enum Event {
     Charged(u16, u32),
     /// The same, to the one that has least to do.
     ChargedIdlest(u32),
+    /// What it sent is told to the others.
+    Told,
     /// By another one.
     ChargedElsewhere(u16, u32),
     /// A client of another worker's waits for its first answer, or has it.
@@ -75,6 +78,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (slot(), tokens()).prop_map(|(s, t)| Event::Learned(s, t)),
         2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::Charged(s, t)),
         4 => (0..9_000_u32).prop_map(Event::ChargedIdlest),
+        2 => Just(Event::Told),
         2 => (slot(), 0..9_000_u32).prop_map(|(s, t)| Event::ChargedElsewhere(s, t)),
         3 => (slot(), 0..90_000_u32).prop_map(|(s, t)| Event::Waits(s, t)),
         1 => slot().prop_map(Event::Answered),
@@ -120,6 +124,7 @@ struct Model {
     loads: LoadOverlay,
     overlay: Overlay,
     scratch: Scratch,
+    charges: Charges,
     instances: u16,
     seq: u32,
     said: u64,
@@ -135,6 +140,7 @@ impl Model {
             loads: LoadOverlay::new(slots),
             overlay: Overlay::new(64),
             scratch: Scratch::new(slots, 3),
+            charges: Charges::new(slots),
             instances,
             sampled_us: world.now.mono_us,
             world,
@@ -204,20 +210,25 @@ impl Model {
                     aft: self.world.aft(),
                     loads: &self.loads,
                     inflight: &self.world.shared.inflight,
+                    charges: &self.charges,
                 };
                 let idlest = (0..self.instances)
                     .map(Slot)
                     .min_by_key(|slot| view.work_us(*slot));
                 self.charge(idlest.unwrap(), tokens);
             }
+            Event::Told => {
+                let inflight = &self.world.shared.inflight;
+                self.charges.tell(inflight, &mut self.scratch.standing);
+            }
             Event::ChargedElsewhere(at, tokens) => {
-                let _ = self.world.shared.inflight.open(slot(at), tokens);
+                self.world.shared.inflight.open(slot(at), tokens);
             }
             Event::Waits(at, tokens) => self.world.shared.inflight.waits(slot(at), tokens),
             Event::Answered(at) => self.world.shared.inflight.answered(slot(at)),
             Event::Sent(at, tokens, passes_ms) => {
                 let inflight = &self.world.shared.inflight;
-                let _ = inflight.commit_direct(slot(at), tokens);
+                inflight.commit_direct(slot(at), tokens);
                 self.sampled_us += u64::from(passes_ms) * 1_000;
                 inflight.sample(self.sampled_us);
             }
@@ -247,13 +258,12 @@ impl Model {
     }
 
     fn charge(&mut self, slot: Slot, tokens: u32) {
-        let change = self.world.shared.inflight.commit_direct(slot, tokens);
-        let view = View {
-            aft: self.world.aft(),
-            loads: &self.loads,
-            inflight: &self.world.shared.inflight,
-        };
-        self.scratch.standing.charged(&view, change);
+        let inflight = &self.world.shared.inflight;
+        if tokens.is_multiple_of(3) {
+            self.charges.open(inflight, slot, tokens);
+        } else {
+            self.charges.commit(inflight, slot, tokens);
+        }
     }
 
     fn decide(&mut self, decision: &Decision) {
@@ -271,6 +281,7 @@ impl Model {
             aft,
             loads: &self.loads,
             inflight: &self.world.shared.inflight,
+            charges: &self.charges,
         };
         let candidates: Vec<Slot> = (0..self.instances)
             .map(Slot)
@@ -299,7 +310,8 @@ impl Model {
         // As documented: a share of what was sent lately.
         let standing_us = |slot: &Slot| {
             let share = u64::from(aft.config.dispatch.recent_per_mille);
-            let tokens = view.inflight.recent(*slot) * share / 1_000;
+            let recent = view.inflight.recent(*slot) + view.charges.of(*slot).committed;
+            let tokens = recent * share / 1_000;
             // A prompt of so many tokens that nobody holds any of takes as long.
             let recent_us = view.estimate(*slot, tokens as u32, 0).prefill_us;
             (work_us(slot) + recent_us).min(most)

@@ -8,6 +8,7 @@ use afr_dataplane::config::Instance;
 use afr_dataplane::id::{ClassIx, Slot};
 use afr_dataplane::message::Shared;
 use afr_dataplane::reply::overlay::LoadOverlay;
+use afr_dataplane::request::charges::Charges;
 use afr_dataplane::request::score::{Estimate, View};
 use afr_wire::ClassId;
 
@@ -42,6 +43,7 @@ pub(crate) fn instances(core: &dyn CoreState, shared: &Shared) -> Vec<InstanceFa
         aft,
         loads: &loads,
         inflight: &shared.inflight,
+        charges: Charges::NONE,
     };
     let of = |(slot, instance): (Slot, &Arc<Instance>)| {
         let at = slot.index();

@@ -33,7 +33,7 @@ async fn explain_names_the_winner_and_why() {
     assert!(lab.shared.rings[1].push(dispatched).is_ok());
     // A second's work, of which a fifth counts as sent lately, and then less and less.
     let sent = Slot(instances[0].slot);
-    let _ = lab.shared.inflight.commit_direct(sent, 1_000);
+    lab.shared.inflight.commit_direct(sent, 1_000);
     let request = ExplainRequest {
         domain: 7,
         prefixes: vec![PrefixText {

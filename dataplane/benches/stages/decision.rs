@@ -8,8 +8,10 @@ use afr_dataplane::aft::maglev::Maglev;
 use afr_dataplane::aft::residency::Overlay;
 use afr_dataplane::config::PolicyKind;
 use afr_dataplane::id::{Slot, WorkerId};
+use afr_dataplane::path::BURST;
 use afr_dataplane::reply::overlay::LoadOverlay;
 use afr_dataplane::request::admit::Admit;
+use afr_dataplane::request::charges::Charges;
 use afr_dataplane::request::matching::{Need, candidates};
 use afr_dataplane::request::policy::{self, Task};
 use afr_dataplane::request::replay_guard::ReplayGuard;
@@ -128,6 +130,7 @@ struct Decision {
     admit: Admit,
     replay: ReplayGuard,
     scratch: Scratch,
+    charges: Charges,
     bloom: Bloom<4>,
     labels: [Label32; 2],
     now_us: u64,
@@ -149,6 +152,7 @@ impl Decision {
             admit: Admit::new(&config.admit, config.limits.classes, 1),
             replay: ReplayGuard::new(&config.limits, &config.dispatch, 1),
             scratch: Scratch::new(slots, usize::from(config.limits.classes)),
+            charges: Charges::new(slots),
             bloom,
             labels,
             now_us: site.now.mono_us,
@@ -192,6 +196,7 @@ impl Decision {
             aft,
             loads: &self.loads,
             inflight: &self.site.shared.inflight,
+            charges: &self.charges,
         };
         let task = Task {
             class: CHAT_IX,
@@ -216,13 +221,18 @@ impl Decision {
         let (aft, shared) = (self.reader.get(), &self.site.shared);
         let takes = shared.live.accepts_new(slot, aft.incarnation(slot))
             && aft.has_labels(slot, black_box(&self.labels));
-        let change = shared.inflight.commit_direct(slot, PROMPT_TOKENS);
+        self.charges.commit(&shared.inflight, slot, PROMPT_TOKENS);
         let view = View {
             aft,
             loads: &self.loads,
             inflight: &shared.inflight,
+            charges: &self.charges,
         };
-        self.scratch.standing.charged(&view, change);
+        let standing = &mut self.scratch.standing;
+        standing.count(&view);
+        if self.charges.slots().len() == BURST {
+            self.charges.tell(&shared.inflight, standing);
+        }
         takes.then_some(slot)
     }
 }

@@ -65,13 +65,15 @@ pub(crate) fn asking(later: usize) -> Vec<Vec<u8>> {
 
 /// The same of requests with neither labels nor prefixes.
 pub(crate) fn asking_briefly(later: usize) -> Vec<Vec<u8>> {
-    round(|n| {
-        let brief = Request {
-            session: (n + later) as u64,
-            ..request()
-        };
-        data(port(n), service(CHAT), 7).asking(&brief)
-    })
+    round(|n| data(port(n), service(CHAT), 7).asking(&brief(n + later)))
+}
+
+/// A request with neither labels nor prefixes.
+fn brief(n: usize) -> Request {
+    Request {
+        session: n as u64,
+        ..request()
+    }
 }
 
 /// SYN with a request that somebody else signed.
@@ -89,6 +91,17 @@ pub(crate) fn tasks() -> Vec<Vec<u8>> {
         let request = Request {
             flags: RequestFlags::NEW_TASK,
             ..task(n)
+        };
+        datagram(port(n), service(CHAT)).asking(&request)
+    })
+}
+
+/// The same of requests with neither labels nor prefixes.
+pub(crate) fn brief_tasks() -> Vec<Vec<u8>> {
+    round(|n| {
+        let request = Request {
+            flags: RequestFlags::NEW_TASK,
+            ..brief(n)
         };
         datagram(port(n), service(CHAT)).asking(&request)
     })

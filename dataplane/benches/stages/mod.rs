@@ -124,6 +124,7 @@ macro_rules! all_stages {
             plain = stages::path::plain,
             verify_every = stages::path::verify_every,
             verify_brief = stages::path::verify_brief,
+            new_brief_64 = stages::path::new_brief_64,
             bad_mac = stages::path::bad_mac,
             new_flow_64 = stages::path::new_flow_64,
             new_flow_1024 = stages::path::new_flow_1024,

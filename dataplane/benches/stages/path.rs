@@ -142,9 +142,18 @@ pub(crate) fn new_flow_1024() -> Case {
     new_flow(1_024)
 }
 
+/// The same of requests with neither labels nor prefixes, to one of 64.
+pub(crate) fn new_brief_64() -> Case {
+    dispatching(64, frames::brief_tasks())
+}
+
 fn new_flow(instances: u16) -> Case {
+    dispatching(instances, frames::tasks())
+}
+
+fn dispatching(instances: u16, tasks: Vec<Vec<u8>>) -> Case {
     Lane::new(instances, |_| {})
-        .round(EDGE, frames::tasks())
+        .round(EDGE, tasks)
         .counting(&[
             Figure::Note(MetadataNote::RequestVerified),
             Figure::ForwardedRequest,

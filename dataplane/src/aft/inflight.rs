@@ -37,13 +37,13 @@ pub use history::{COARSE_TICK_US, FINE_TICK_US, MIDDLE_TICK_US, SAMPLES};
 
 use history::History;
 
-/// A change of a slot's counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
-    /// Whose.
-    pub slot: Slot,
-    /// How many changes there had been before in its group.
-    pub before: u64,
+/// Tokens charged to a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Charge {
+    /// Of flows whose work was not sent yet.
+    pub opening: u64,
+    /// Of work that was.
+    pub committed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +55,63 @@ struct Counters {
     waiting: AtomicU64,
     /// What of `committed` is not recent any more.
     faded: AtomicU64,
+}
+
+/// A slot's counters at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    opening: i64,
+    committed: u64,
+    waiting: u64,
+    faded: u64,
+}
+
+impl Counts {
+    /// With what was charged besides.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, more: Charge) -> Self {
+        Self {
+            opening: self.opening.saturating_add_unsigned(more.opening),
+            committed: self.committed + more.committed,
+            ..self
+        }
+    }
+
+    /// Tokens that a report with this `base` does not cover.
+    #[inline(always)]
+    #[must_use]
+    pub fn in_flight(&self, base: u64) -> u32 {
+        let committed = self.committed.saturating_sub(base);
+        let tokens = committed.saturating_add(self.opening());
+        u32::try_from(tokens).unwrap_or(u32::MAX)
+    }
+
+    /// Tokens of flows whose work was not sent yet.
+    #[inline(always)]
+    #[must_use]
+    pub fn opening(&self) -> u64 {
+        self.opening.max(0) as u64
+    }
+
+    /// Tokens that were sent lately.
+    #[inline(always)]
+    #[must_use]
+    pub const fn recent(&self) -> u64 {
+        self.committed.saturating_sub(self.faded)
+    }
+
+    /// Tokens that are certainly not computed yet: of the flows that wait for their first answer all but one, which may be
+    /// nearly done.
+    #[inline(always)]
+    #[must_use]
+    pub fn unanswered(&self) -> u32 {
+        match self.waiting {
+            // Most instances at most times.
+            0..TWO_FLOWS => 0,
+            waiting => all_but_one(waiting),
+        }
+    }
 }
 
 /// One flow in [`Counters::waiting`].
@@ -107,13 +164,16 @@ impl Inflight {
     /// Followed, once, by [`Self::commit`] or [`Self::release`] of the same flow with the same number, unless the
     /// worker's generation shows the slot free or under another [`Incarnation`](crate::id::Incarnation) by then.
     #[inline]
-    pub fn open(&self, slot: Slot, tokens: u32) -> Change {
-        if let Some(counters) = self.counters.get(slot.index()) {
-            counters
-                .opening
-                .fetch_add(i64::from(tokens), Ordering::Relaxed);
-        }
-        self.changed(slot)
+    pub fn open(&self, slot: Slot, tokens: u32) {
+        let opening = u64::from(tokens);
+        self.add(
+            slot,
+            Charge {
+                opening,
+                committed: 0,
+            },
+        );
+        self.changed(slot);
     }
 
     /// The flow ended, or went silent, before its work was sent.
@@ -137,13 +197,32 @@ impl Inflight {
 
     /// Work was sent that was not announced by [`Self::open`].
     #[inline]
-    pub fn commit_direct(&self, slot: Slot, tokens: u32) -> Change {
+    pub fn commit_direct(&self, slot: Slot, tokens: u32) {
+        let committed = u64::from(tokens);
+        self.add(
+            slot,
+            Charge {
+                opening: 0,
+                committed,
+            },
+        );
+        self.changed(slot);
+    }
+
+    /// Adds to the counters of `slot`. [`Self::group_changed`] is to follow: who goes by it does not look before.
+    #[inline]
+    pub fn add(&self, slot: Slot, charge: Charge) {
         if let Some(counters) = self.counters.get(slot.index()) {
-            counters
-                .committed
-                .fetch_add(u64::from(tokens), Ordering::Relaxed);
+            if charge.committed != 0 {
+                counters
+                    .committed
+                    .fetch_add(charge.committed, Ordering::Relaxed);
+            }
+            if charge.opening != 0 {
+                let opening = i64::try_from(charge.opening).unwrap_or(i64::MAX);
+                counters.opening.fetch_add(opening, Ordering::Relaxed);
+            }
         }
-        self.changed(slot)
     }
 
     /// The client of a flow whose work was sent waits for its first answer. Followed, once, by [`Self::answered`], under the
@@ -175,17 +254,25 @@ impl Inflight {
         }
     }
 
-    /// Tokens that are certainly not computed yet: of the flows that wait for their first answer all but one, which may be
-    /// nearly done.
+    /// The counters of `slot`.
+    #[inline(always)]
+    #[must_use]
+    pub fn counts(&self, slot: Slot) -> Counts {
+        self.counters
+            .get(slot.index())
+            .map_or_else(Counts::default, |counters| Counts {
+                opening: counters.opening.load(Ordering::Relaxed),
+                committed: counters.committed.load(Ordering::Relaxed),
+                waiting: counters.waiting.load(Ordering::Relaxed),
+                faded: counters.faded.load(Ordering::Relaxed),
+            })
+    }
+
+    /// [`Counts::unanswered`] of `slot`.
     #[inline]
     #[must_use]
     pub fn unanswered(&self, slot: Slot) -> u32 {
-        let waiting = self.counters.get(slot.index());
-        match waiting.map_or(0, |counters| counters.waiting.load(Ordering::Relaxed)) {
-            // Most instances at most times.
-            0..TWO_FLOWS => 0,
-            waiting => all_but_one(waiting),
-        }
+        self.counts(slot).unanswered()
     }
 
     /// How often a counter of the 64 slots from 64·`word` on changed, by [`GROUP`] of them. Who sees the same count as before
@@ -197,13 +284,16 @@ impl Inflight {
     }
 
     #[inline]
-    fn changed(&self, slot: Slot) -> Change {
-        let changes = self.changes.get(slot.index() / 64);
-        // Release: who sees the count sees the counter.
-        let before = changes.map_or(0, |changes| {
-            changes[slot.index() % 64 / GROUP].fetch_add(1, Ordering::Release)
-        });
-        Change { slot, before }
+    fn changed(&self, slot: Slot) {
+        self.group_changed(slot.index() / 64, slot.index() % 64 / GROUP);
+    }
+
+    /// Counters of this group of the 64 slots from 64·`word` on changed. Returns how often they had before.
+    #[inline]
+    pub fn group_changed(&self, word: usize, group: usize) -> u64 {
+        let changes = self.changes.get(word).and_then(|groups| groups.get(group));
+        // Release: who sees the count sees the counters.
+        changes.map_or(0, |changes| changes.fetch_add(1, Ordering::Release))
     }
 
     /// *C*: all tokens sent since [`Self::reset`].
@@ -215,34 +305,25 @@ impl Inflight {
             .map_or(0, |counters| counters.committed.load(Ordering::Relaxed))
     }
 
-    /// Tokens of flows whose work was not sent yet.
+    /// [`Counts::opening`] of `slot`.
     #[inline]
     #[must_use]
     pub fn opening(&self, slot: Slot) -> u64 {
-        self.counters.get(slot.index()).map_or(0, |counters| {
-            counters.opening.load(Ordering::Relaxed).max(0) as u64
-        })
+        self.counts(slot).opening()
     }
 
-    /// Tokens that were sent lately.
+    /// [`Counts::recent`] of `slot`.
     #[inline]
     #[must_use]
     pub fn recent(&self, slot: Slot) -> u64 {
-        self.counters.get(slot.index()).map_or(0, |counters| {
-            let committed = counters.committed.load(Ordering::Relaxed);
-            committed.saturating_sub(counters.faded.load(Ordering::Relaxed))
-        })
+        self.counts(slot).recent()
     }
 
-    /// Tokens that a report with this `base` does not cover.
+    /// [`Counts::in_flight`] of `slot`.
     #[inline]
     #[must_use]
     pub fn in_flight(&self, slot: Slot, base: u64) -> u32 {
-        let tokens = self
-            .committed(slot)
-            .saturating_sub(base)
-            .saturating_add(self.opening(slot));
-        u32::try_from(tokens).unwrap_or(u32::MAX)
+        self.counts(slot).in_flight(base)
     }
 
     /// Writes *C* of every sampled slot into its history: of those that changed once in [`FINE_TICK_US`], of all once in

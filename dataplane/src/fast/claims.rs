@@ -4,22 +4,31 @@
 //! Requests without labels and prefixes only. What such a one says was verified with the one before, under the same key, in the
 //! same burst: that it is well-formed, that the key may claim class and scope, and that the catalogue is known.
 
-use afr_wire::{MAC_LEN, REQUEST_FIXED_LEN, RequestFlags};
+use afr_wire::{
+    Bloom, CatalogueVersion, DomainId, MAC_LEN, PolicyScope, REQUEST_FIXED_LEN, RequestFlags,
+};
+use arrayvec::ArrayVec;
 use dpdk::vector::{Masked, all_match};
 
+use super::MacCheck;
 use super::shape::{Quick, object};
 use crate::config::Class;
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowRef;
 use crate::id::{ClassIx, Incarnation, Slot};
-use crate::packet::bytes::be32;
-use crate::path::Path;
+use crate::packet::bytes::{address, array, be32};
+use crate::packet::parse::ETHERNET_LEN;
+use crate::path::{Path, is_client};
+use crate::request::verify::Usable;
 use crate::verdict::MetadataNote;
 
 /// Offsets in a request's fixed part.
 const FLAGS: usize = 3;
 const ISSUED_AT: usize = 12;
+const SESSION: usize = 16;
 const PROMPT_TOKENS: usize = 28;
+/// Offset of a frame's hop limit.
+const HOP_LIMIT: usize = ETHERNET_LEN + 7;
 /// Length of a request with a MAC and nothing between.
 const LEN: usize = REQUEST_FIXED_LEN + MAC_LEN;
 
@@ -29,6 +38,16 @@ pub(crate) struct Claims<'a> {
     said: Said,
     ix: ClassIx,
     class: &'a Class,
+    /// Of a task that is dispatched anew.
+    task: Option<Task>,
+}
+
+/// What of a task is to be the same besides.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    destination: u128,
+    flags: RequestFlags,
+    policy: PolicyScope,
 }
 
 /// Of the first 32 bytes what a request claims.
@@ -36,15 +55,45 @@ pub(crate) struct Claims<'a> {
 struct Said([Masked; 2]);
 
 impl<'a> Claims<'a> {
-    /// Those of a request that was believed to be of a flow's class, if it has neither labels nor prefixes.
-    pub(super) fn of(request: &[u8], ix: ClassIx, class: &'a Class) -> Option<Self> {
+    /// Those of a request that was believed to be of this class, if it has neither labels nor prefixes.
+    #[inline]
+    pub(crate) fn of(request: &[u8], ix: ClassIx, class: &'a Class) -> Option<Self> {
         // So short only without: it is well-formed.
         let request = request.try_into().ok()?;
         Some(Self {
             said: Said::by(request),
             ix,
             class,
+            task: None,
         })
+    }
+
+    /// Those of a task that is dispatched, sent to this address.
+    #[inline]
+    pub(crate) fn of_task(
+        request: &[u8],
+        ix: ClassIx,
+        class: &'a Class,
+        destination: u128,
+        usable: &Usable,
+    ) -> Option<Self> {
+        let claims = Self::of(request, ix, class)?;
+        let task = Task {
+            destination,
+            flags: usable.flags,
+            policy: usable.policy,
+        };
+        Some(Self {
+            task: Some(task),
+            ..claims
+        })
+    }
+
+    /// Whether a request whose MAC is right claims the same at this time.
+    #[inline(always)]
+    fn are_of(&self, request: &[u8; LEN], now_s: u64, skew_s: u32) -> bool {
+        let age_s = now_s.abs_diff(u64::from(be32(request, ISSUED_AT)));
+        self.said.is_said_by(request) && age_s <= u64::from(skew_s)
     }
 }
 
@@ -72,7 +121,49 @@ impl Said {
     }
 }
 
-impl Path<'_> {
+impl<'a> Path<'a> {
+    /// The last claims, if the packet's request, whose MAC is right, makes them too; and that request.
+    #[inline(always)]
+    fn alike<'f>(&self, frame: &'f [u8], quick: &Quick) -> Option<(Claims<'a>, &'f [u8; LEN])> {
+        let claims = self.claims.as_ref()?;
+        let request = object(frame, quick.shape.object_len).try_into().ok()?;
+        let skew_s = self.config.dispatch.request_skew_s;
+        claims
+            .are_of(request, self.now.unix_s(), skew_s)
+            .then_some((*claims, request))
+    }
+
+    /// What the packet asks for, and of which class, if it is a task that claims what the last one did.
+    #[inline(always)]
+    pub(super) fn claimed_alike(&self, frame: &[u8], quick: &Quick) -> Option<(ClassIx, Usable)> {
+        if !quick.new_task || quick.mac != MacCheck::Right {
+            return None;
+        }
+        let (claims, request) = self.alike(frame, quick)?;
+        let task = claims.task.as_ref()?;
+        let same = RequestFlags(request[FLAGS]) == task.flags
+            && address(frame, ETHERNET_LEN + 24) == task.destination;
+        let passes = frame[HOP_LIMIT] > 1 && is_client(address(frame, ETHERNET_LEN + 8));
+        if !same || !passes {
+            return None;
+        }
+        let usable = Usable {
+            class: claims.class.id,
+            policy: task.policy,
+            flags: task.flags,
+            prompt_tokens: be32(request, PROMPT_TOKENS),
+            session: u64::from_be_bytes(array(request, SESSION)),
+            // Of labels and prefixes, and there are none.
+            catalogue: CatalogueVersion(0),
+            domain: DomainId(0),
+            labels: ArrayVec::new(),
+            bloom: Bloom::new(),
+            bloom_in_band: false,
+            prefixes: ArrayVec::new(),
+        };
+        Some((claims.ix, usable))
+    }
+
     /// Charges the flow, which is `pin`'s, for a request whose MAC is right and which is to be believed as the last one. `false`: it is
     /// not, and nothing was changed.
     #[inline(always)]
@@ -84,22 +175,11 @@ impl Path<'_> {
         pin: (Slot, Incarnation),
         print: u64,
     ) -> bool {
-        let Some(claims) = &self.claims else {
+        let Some((claims, request)) = self.alike(frame, quick) else {
             return false;
         };
-        let Ok(request) = object(frame, quick.shape.object_len).try_into() else {
-            return false;
-        };
-        let request: &[u8; LEN] = request;
         let entry = self.own.flows.entry_mut(flow);
-        let age_s = self
-            .now
-            .unix_s()
-            .abs_diff(u64::from(be32(request, ISSUED_AT)));
-        if !claims.said.is_said_by(request)
-            || claims.ix != entry.class
-            || age_s > u64::from(self.config.dispatch.request_skew_s)
-        {
+        if claims.ix != entry.class {
             return false;
         }
         let tokens = claims.class.prompt_tokens(be32(request, PROMPT_TOKENS));
@@ -108,8 +188,7 @@ impl Path<'_> {
         self.note(MetadataNote::RequestVerified);
         let (slot, incarnation) = pin;
         if self.may_charge(quick.session) && self.aft.incarnation(slot) == incarnation {
-            let change = self.shared.inflight.commit_direct(slot, tokens);
-            self.charged(change);
+            self.commit(slot, tokens);
         }
         true
     }

@@ -1,8 +1,9 @@
 //! The fast path: packets that make up nearly all of the traffic, taken in a straight line.
 //!
 //! Two shapes are recognised ([`shape`]): a client's packet of an established flow, whose metadata (if any) were verified
-//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC); and a tunnelled reply,
-//! whose state report (if any) is learned on the way ([`reply`]). Whatever is not exactly that, in any respect, is left to
+//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC), or one that is dispatched anew
+//! and asks for what the one before it did ([`task`]); and a tunnelled reply, whose state report (if any) is learned on the way
+//! ([`reply`]). Whatever is not exactly that, in any respect, is left to
 //! the stages of the whole path, unchanged: the fast path decides nothing that they would decide otherwise, and a test holds
 //! both against each other on the same packets.
 //!
@@ -14,6 +15,7 @@ mod ahead;
 mod claims;
 mod macs;
 mod request;
+mod task;
 mod reply;
 
 pub(crate) use claims::Claims;

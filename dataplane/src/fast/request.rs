@@ -13,7 +13,7 @@ use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be32};
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
-use crate::path::{Path, Target, is_link_local};
+use crate::path::{Path, Target, is_client};
 use crate::request::forward::flow_label;
 
 /// Segments with one of these change what is known of their flow.
@@ -178,9 +178,7 @@ impl Path<'_> {
         let source = address(frame, 22);
         let destination = address(frame, 38);
         frame.get(21).is_some_and(|hops| *hops > 1)
-            && source >> 120 != 0xFF
-            && source > 1
-            && !is_link_local(source)
+            && is_client(source)
             && !quick.new_task
             && self.target_of(destination) != Target::UnknownClass
             && !self
@@ -226,7 +224,7 @@ impl Progress {
 
 /// Gives the packet the headers to leave with. `false`: there is no room for them, and nothing was changed.
 #[inline(always)]
-fn leave<B: PacketBuf>(buf: &mut B, quick: &Quick, path: &PathEntry) -> bool {
+pub(super) fn leave<B: PacketBuf>(buf: &mut B, quick: &Quick, path: &PathEntry) -> bool {
     if path.kind == PathKind::Encap {
         let label = flow_label(quick.hash);
         path.header.encapsulate(buf, quick.ip_len, label, path.ecn)

@@ -129,6 +129,12 @@ impl Quick {
         }
     }
 
+    /// The upper layer's source port.
+    #[inline(always)]
+    pub(super) fn source_port(&self) -> u16 {
+        (self.ports as u16).swap_bytes()
+    }
+
     /// The upper layer's destination port.
     #[inline(always)]
     pub(super) fn destination_port(&self) -> u16 {

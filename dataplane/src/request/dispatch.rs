@@ -14,12 +14,12 @@ use super::replay_guard::Session;
 use super::score::{View, reused_tokens};
 use super::verify::{Unbelieved, Usable, origin_of};
 use crate::aft::SigKey;
-use crate::aft::inflight::Change;
 use crate::aft::maglev::Maglev;
 use crate::aft::residency::Said;
 use crate::config::{Class, PlainDispatch, PolicyKind, Saturation};
 use crate::counters::Figure;
 use crate::death;
+use crate::fast::Claims;
 use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowEntry, FlowKey, FlowState, Pin};
 use crate::id::{ClassIx, Incarnation, Slot};
@@ -33,8 +33,8 @@ use crate::verdict::{DispatchReason, DropReason, MetadataNote, Verdict};
 
 /// Where a new flow goes, and at what charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Placement {
-    pin: Pin,
+pub(crate) struct Placement {
+    pub(crate) pin: Pin,
     why: DispatchReason,
     /// Uncached tokens of the prompt.
     charge: u32,
@@ -82,28 +82,41 @@ impl Path<'_> {
             }
             Err(reason) => return self.refuse(buf, item, reason),
         };
-        if let Err(reason) = self.admit_new(item, class) {
-            return self.refuse(buf, item, reason);
+        if let Some(usable) = usable {
+            self.note_claims(buf, item, class, usable);
         }
         let source = item.parsed.source;
+        if let Err(reason) = self.admit_new(source, class) {
+            return self.refuse(buf, item, reason);
+        }
         let usable = usable.filter(|usable| {
             let session = self.own.replay.fingerprint(source, usable.session);
             self.may_charge(session)
         });
-        let placed = match self.class(class) {
-            None => Err(DropReason::ClassUnknown),
-            Some(_) if !opens(item) => self.place_by_maglev(class, self.shared_hash(key), false),
-            Some(settings) if usable.is_some() || settings.plain == PlainDispatch::Load => {
-                // Only consistent hashing has to be the same on every AFR; near-ties are better spread differently.
-                let flow_hash = match settings.policy {
-                    PolicyKind::Maglev => self.shared_hash(key),
-                    _ => item.hash,
-                };
-                self.place(class, settings, usable, flow_hash)
-            }
-            Some(_) => self.place_by_maglev(class, self.shared_hash(key), true),
-        };
-        let placement = match placed {
+        self.dispatch_as(buf, item, key, class, usable)
+    }
+
+    /// Keeps what a task claims that is believed: the next may claim the same.
+    #[inline(always)]
+    fn note_claims<B: PacketBuf>(&mut self, buf: &B, item: &Item, ix: ClassIx, usable: &Usable) {
+        if usable.flags.contains(RequestFlags::NEW_TASK)
+            && let (Some(found), Some(class)) = (item.parsed.request, self.class(ix))
+        {
+            let destination = item.parsed.final_destination;
+            self.claims = Claims::of_task(found.of(buf.data()), ix, class, destination, usable);
+        }
+    }
+
+    /// The same once it is known to be of this class, admitted, and what of its request is charged.
+    pub(crate) fn dispatch_as<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        item: &Item,
+        key: &FlowKey,
+        class: ClassIx,
+        usable: Option<&Usable>,
+    ) -> Verdict {
+        let placement = match self.placed(class, usable, opens(item), item.hash, || *key) {
             Ok(placement) => placement,
             Err(reason) => return self.refuse(buf, item, reason),
         };
@@ -117,6 +130,33 @@ impl Path<'_> {
             self.pin(buf, item, key, class, &placement, usable.is_some());
         }
         self.forward_pinned(buf, item, placement.pin, class, item.hash)
+    }
+
+    /// Where a new flow goes, whose hash at this AFR is `hash`.
+    #[inline(always)]
+    pub(crate) fn placed(
+        &mut self,
+        class: ClassIx,
+        usable: Option<&Usable>,
+        opens: bool,
+        hash: u64,
+        key: impl Fn() -> FlowKey,
+    ) -> Result<Placement, DropReason> {
+        let Some(settings) = self.class(class) else {
+            return Err(DropReason::ClassUnknown);
+        };
+        if !opens {
+            return self.place_by_maglev(class, self.shared_hash(&key()), false);
+        }
+        if usable.is_none() && settings.plain != PlainDispatch::Load {
+            return self.place_by_maglev(class, self.shared_hash(&key()), true);
+        }
+        // Only consistent hashing has to be the same on every AFR; near-ties are better spread differently.
+        let flow_hash = match settings.policy {
+            PolicyKind::Maglev => self.shared_hash(&key()),
+            _ => hash,
+        };
+        self.place(class, settings, usable, flow_hash)
     }
 
     /// Reads the request of the packet into `usable`, if there is one that may be acted on. Without, the reason to drop the packet,
@@ -148,11 +188,11 @@ impl Path<'_> {
     }
 
     /// Rate control.
-    fn admit_new(&mut self, item: &Item, class: ClassIx) -> Result<(), DropReason> {
+    pub(crate) fn admit_new(&mut self, source: u128, class: ClassIx) -> Result<(), DropReason> {
         let (rate, burst) = self
             .class(class)
             .map_or((0, 0), |c| (c.admit_per_s, c.admit_burst));
-        let (now_us, source) = (self.now.mono_us, item.parsed.source);
+        let now_us = self.now.mono_us;
         match self.own.admit.admit(now_us, source, class, rate, burst) {
             Admission::Admitted => Ok(()),
             Admission::SourceLimited => Err(DropReason::AdmitSource),
@@ -209,6 +249,7 @@ impl Path<'_> {
                 aft: self.aft,
                 loads: &own.loads,
                 inflight: &self.shared.inflight,
+                charges: &own.charges,
             },
             task: Task {
                 class: class_ix,
@@ -313,7 +354,12 @@ impl Path<'_> {
     }
 
     /// Counts the dispatch and notes what the instance will hold.
-    fn remember(&mut self, class: ClassIx, placement: &Placement, usable: Option<&Usable>) {
+    pub(crate) fn remember(
+        &mut self,
+        class: ClassIx,
+        placement: &Placement,
+        usable: Option<&Usable>,
+    ) {
         let Pin::Instance(slot, _) = placement.pin else {
             self.dispatches.dispatched(class, None, placement.why);
             return;
@@ -346,22 +392,30 @@ impl Path<'_> {
         self.own.residency.insert(key, slot, Said::Stored, position);
     }
 
-    fn commit_at_once(&mut self, placement: &Placement) {
+    pub(crate) fn commit_at_once(&mut self, placement: &Placement) {
         if let Pin::Instance(slot, _) = placement.pin {
-            let change = self.shared.inflight.commit_direct(slot, placement.charge);
-            self.charged(change);
+            self.commit(slot, placement.charge);
+            self.count_charges();
         }
     }
 
     /// Own dispatches count in the next decision.
-    pub(crate) fn charged(&mut self, change: Change) {
+    fn count_charges(&mut self) {
         let own = &mut *self.own;
         let view = View {
             aft: self.aft,
             loads: &own.loads,
             inflight: &self.shared.inflight,
+            charges: &own.charges,
         };
-        own.scratch.standing.charged(&view, change);
+        own.scratch.standing.count(&view);
+    }
+
+    /// Charges the instance for work that is sent.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, slot: Slot, tokens: u32) {
+        let inflight = &self.shared.inflight;
+        self.own.charges.commit(inflight, slot, tokens);
     }
 
     /// Enters the flow, with its charge: for TCP open until the first payload. The option bytes that came with it were
@@ -387,8 +441,9 @@ impl Path<'_> {
         }
         if let (Pin::Instance(slot, _), true) = (placement.pin, placement.charge != 0) {
             if entry.state() == FlowState::Opening {
-                let change = self.shared.inflight.open(slot, placement.charge);
-                self.charged(change);
+                let inflight = &self.shared.inflight;
+                self.own.charges.open(inflight, slot, placement.charge);
+                self.count_charges();
                 // A new entry: nothing was charged before.
                 let _ = entry.charge_opening(placement.charge, now_ms);
             } else {

@@ -206,8 +206,7 @@ impl Path<'_> {
             && self.aft.incarnation(slot) == incarnation
         {
             let tokens = self.uncached(slot, class, &usable);
-            let change = self.shared.inflight.commit_direct(slot, tokens);
-            self.charged(change);
+            self.commit(slot, tokens);
             self.learn_dispatch(slot, &usable);
         }
         Ok(())

@@ -12,6 +12,7 @@ pub mod replay_guard;
 pub mod matching;
 pub mod capable;
 pub mod standing;
+pub mod charges;
 pub mod score;
 pub(crate) mod least;
 pub mod policy;

@@ -4,14 +4,15 @@
 //! where that is newer than its generation's. Rate and pressure, which change slowly, are the generation's.
 
 use crate::aft::bitmap::iter_words;
-use crate::aft::inflight::Inflight;
+use crate::aft::inflight::{Counts, Inflight};
 use crate::aft::reuse::Reuse;
 use crate::aft::{Aft, Load, RATE_SHIFT};
 use crate::id::Slot;
 use crate::memory::room;
 use crate::reply::overlay::LoadOverlay;
 use crate::request::capable::Capable;
-use crate::request::standing::{MAX_COST_US, Standing};
+use crate::request::charges::Charges;
+use crate::request::standing::{Cost, MAX_COST_US, Standing};
 
 /// Tokens of one unit of depth.
 const UNIT_TOKENS: u32 = afr_wire::UNIT_TOKENS as u32;
@@ -106,6 +107,8 @@ pub struct View<'a> {
     pub loads: &'a LoadOverlay,
     /// Tokens in flight.
     pub inflight: &'a Inflight,
+    /// Tokens that the worker has charged besides.
+    pub charges: &'a Charges,
 }
 
 /// An estimate, term by term. Times in microseconds.
@@ -251,16 +254,13 @@ impl View<'_> {
         newer.unwrap_or_else(|| of(&self.aft.kv_used, slot))
     }
 
-    /// Tokens that `slot` has not computed, whatever it reports: those that clients of this AFR wait for, less what a
-    /// truthful engine may have in hand and not answered.
-    #[inline]
-    fn owed(&self, slot: Slot) -> u32 {
-        match self.inflight.unanswered(slot) {
-            0 => 0,
-            unanswered => self.less_in_hand(slot, unanswered),
-        }
+    /// Tokens in flight and what else is counted of `slot`, with what this worker has not told yet.
+    #[inline(always)]
+    fn counts(&self, slot: Slot) -> Counts {
+        self.inflight.counts(slot).with(self.charges.of(slot))
     }
 
+    /// What a truthful engine may have in hand and not answered is no debt of `slot`, of whose tokens so many are unanswered.
     #[inline(never)]
     fn less_in_hand(&self, slot: Slot, unanswered: u32) -> u32 {
         let in_hand_us = u64::from(self.aft.config.dispatch.unanswered_us);
@@ -268,10 +268,16 @@ impl View<'_> {
         u32::try_from(in_hand).map_or(0, |in_hand| unanswered.saturating_sub(in_hand))
     }
 
-    /// Tokens ahead of a new request on `slot`: reported, and in flight, which is at the least what it owes.
+    /// Tokens ahead of a new request on `slot`: reported, and in flight. These are at the least what it has not computed, whatever
+    /// it reports: what clients of this AFR wait for, less what a truthful engine may have in hand.
     #[inline]
     #[must_use]
     pub fn ahead(&self, slot: Slot) -> (u32, u32) {
+        self.ahead_of(slot, &self.counts(slot))
+    }
+
+    #[inline(always)]
+    fn ahead_of(&self, slot: Slot, counts: &Counts) -> (u32, u32) {
         let (pending, base) = match self.newer(slot) {
             Some(load) => (load.pending_tokens, load.base_tokens),
             None => (
@@ -279,10 +285,13 @@ impl View<'_> {
                 of(&self.aft.base_tokens, slot),
             ),
         };
-        let in_flight = self.inflight.in_flight(slot, base);
-        match self.owed(slot) {
+        let in_flight = counts.in_flight(base);
+        match counts.unanswered() {
             0 => (pending, in_flight),
-            owed => (pending, in_flight.max(owed.saturating_sub(pending))),
+            unanswered => {
+                let owed = self.less_in_hand(slot, unanswered);
+                (pending, in_flight.max(owed.saturating_sub(pending)))
+            }
         }
     }
 
@@ -293,26 +302,48 @@ impl View<'_> {
         of(&self.aft.us_per_token_q, slot)
     }
 
-    /// What `slot` costs before anything new is asked of it, in microseconds, at most [`MAX_COST_US`]: its work, and a share of
-    /// what was sent to it lately, for that fills its cache and brings more.
-    #[inline]
+    /// What `slot` costs before anything new is asked of it: its work, and a share of what was sent to it lately, for that fills
+    /// its cache and brings more.
+    #[inline(always)]
     #[must_use]
-    pub fn standing_us(&self, slot: Slot, work_us: u32) -> u32 {
+    pub fn standing(&self, slot: Slot) -> Cost {
+        let counts = self.counts(slot);
+        let rate_q = self.rate_q(slot);
+        let (pending, in_flight) = self.ahead_of(slot, &counts);
+        let queue_us = time_us(u64::from(pending) + u64::from(in_flight), rate_q);
+        let pressure_us = u64::from(of(&self.aft.pressure_us, slot));
+        let work_us = queue_us
+            .saturating_add(pressure_us)
+            .min(u64::from(MAX_COST_US));
+        let us = self
+            .recent_us_of(&counts, rate_q)
+            .saturating_add(work_us)
+            .min(u64::from(MAX_COST_US));
+        Cost {
+            us: us as u32,
+            work_us: work_us as u32,
+        }
+    }
+
+    /// The share that counts of what was sent to `slot` lately, in microseconds, at most [`MAX_COST_US`].
+    #[must_use]
+    pub fn recent_us(&self, slot: Slot) -> u64 {
+        let recent_us = self.recent_us_of(&self.counts(slot), self.rate_q(slot));
+        recent_us.min(u64::from(MAX_COST_US))
+    }
+
+    #[inline(always)]
+    fn recent_us_of(&self, counts: &Counts, rate_q: u32) -> u64 {
         let per_mille = u64::from(self.aft.config.dispatch.recent_per_mille);
-        let tokens = self.inflight.recent(slot).saturating_mul(per_mille) / 1_000;
-        let total = time_us(tokens, self.rate_q(slot)).saturating_add(u64::from(work_us));
-        total.min(u64::from(MAX_COST_US)) as u32
+        let tokens = counts.recent().saturating_mul(per_mille) / 1_000;
+        time_us(tokens, rate_q)
     }
 
     /// Time for what waits on `slot`, and its pressure, in microseconds, at most [`MAX_COST_US`].
     #[inline]
     #[must_use]
     pub fn work_us(&self, slot: Slot) -> u32 {
-        let (pending, in_flight) = self.ahead(slot);
-        let tokens = u64::from(pending) + u64::from(in_flight);
-        let queue_us = time_us(tokens, self.rate_q(slot));
-        let total = queue_us.saturating_add(u64::from(of(&self.aft.pressure_us, slot)));
-        total.min(u64::from(MAX_COST_US)) as u32
+        self.standing(slot).work_us
     }
 
     /// The estimate for a prompt of `prompt_tokens` of which the instance holds `depth` units.
@@ -339,6 +370,6 @@ impl View<'_> {
     pub fn cost_us(&self, slot: Slot, prompt_tokens: u32, depth: u16, weight: Weight) -> u64 {
         let new_tokens = prompt_tokens - reused_tokens(prompt_tokens, depth);
         let prefill_us = prefill_us(new_tokens, weight.at(self.rate_q(slot)));
-        u64::from(self.standing_us(slot, self.work_us(slot))) + u64::from(prefill_us)
+        u64::from(self.standing(slot).us) + u64::from(prefill_us)
     }
 }

@@ -6,15 +6,17 @@
 //!
 //! - a new generation: everything ([`Standing::forget`]);
 //! - a report that this worker learned from: the instance's group ([`Standing::forget_slot`]);
-//! - tokens in flight, by any worker, or recent, by the control core: the instance's group, told by [`Inflight::changes`], one
-//!   counter for each group of [`GROUP`] slots.
+//! - tokens in flight, by another worker, or recent, by the control core: the instance's group, told by [`Inflight::changes_of`],
+//!   one counter for each group of [`GROUP`] slots;
+//! - tokens that this worker has charged: the instance ([`Charges`]).
 //!
-//! [`Inflight::changes`]: crate::aft::inflight::Inflight::changes
+//! [`Inflight::changes_of`]: crate::aft::inflight::Inflight::changes_of
 
 use dpdk::vector;
 
+use super::charges::Charges;
 use super::score::View;
-use crate::aft::inflight::{Change, GROUP};
+use crate::aft::inflight::GROUP;
 use crate::id::Slot;
 use crate::memory::room;
 
@@ -35,6 +37,8 @@ pub struct Standing {
     seen: Vec<[u64; GROUPS]>,
     /// By 64 slots.
     words: Vec<Summary>,
+    /// Of this worker's charges that are not told yet, those that are in the figures.
+    counted: usize,
 }
 
 /// What is known of 64 slots together.
@@ -69,13 +73,13 @@ pub struct LeastOfAll {
     pub rate_q: u32,
 }
 
-/// What a slot costs, in microseconds.
-#[derive(Debug, Clone, Copy)]
-struct Cost {
+/// What a slot costs, in microseconds, at most [`MAX_COST_US`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
     /// Standing.
-    us: u32,
+    pub us: u32,
     /// Of it, queue and pressure.
-    work_us: u32,
+    pub work_us: u32,
 }
 
 /// The figures of 64 slots.
@@ -117,6 +121,7 @@ impl Standing {
             greatest_rate_q: 0,
             seen: vec![[STALE; GROUPS]; words],
             words: vec![Summary::STALE; words],
+            counted: 0,
         }
     }
 
@@ -135,21 +140,47 @@ impl Standing {
         }
     }
 
-    /// This worker has changed what is in flight to an instance: if that is the only change in its group, its figure alone is
-    /// made anew.
+    /// Whether all of these charges are in the figures.
     #[inline]
-    pub fn charged(&mut self, view: &View<'_>, change: Change) {
-        let (word, bit) = (change.slot.index() / 64, change.slot.index() % 64);
-        if let Some(seen) = self.seen.get_mut(word) {
-            let seen = &mut seen[bit / GROUP];
-            if *seen == change.before {
-                *seen += 1;
-                let was = self.cost(word, bit);
-                self.renew_slot(view, change.slot);
-                let now = self.cost(word, bit);
-                self.words[word].charged(bit, was, now);
+    #[must_use]
+    pub fn has_counted(&self, charges: &Charges) -> bool {
+        self.counted == charges.slots().len()
+    }
+
+    /// Charges that were in the figures were told: that is a change of the group, before which there had been `before`, and if
+    /// no other was seen it changes nothing here.
+    #[inline]
+    pub fn told(&mut self, word: usize, group: usize, before: u64) {
+        if let (Some(seen), Some(summary)) = (self.seen.get_mut(word), self.words.get_mut(word))
+            && seen[group % GROUPS] == before
+        {
+            seen[group % GROUPS] += 1;
+            if summary.seen != STALE {
+                summary.seen += 1;
             }
         }
+    }
+
+    /// There are no charges now that are not told.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.counted = 0;
+    }
+
+    /// Brings what this worker has charged since into the figures. [`Self::refresh`] does if nobody did before; it is quicker
+    /// beforehand, for it reads the figures in larger pieces than they are written in.
+    #[inline]
+    pub fn count(&mut self, view: &View<'_>) {
+        let slots = view.charges.slots();
+        for slot in slots.get(self.counted..).unwrap_or(&[]) {
+            let (word, bit) = (slot.index() / 64, slot.index() % 64);
+            if word < self.words.len() {
+                let was = self.cost(word, bit);
+                let now = self.renew_slot(view, *slot);
+                self.words[word].least.charged(bit, was, now);
+            }
+        }
+        self.counted = slots.len();
     }
 
     /// Brings the figures of the 64 slots that each word of `candidates` is about up to date, and returns the least of these
@@ -157,6 +188,7 @@ impl Standing {
     /// compiler keeps the loop over atomics small, and that over figures free of calls.
     #[inline(never)]
     pub fn refresh(&mut self, view: &View<'_>, candidates: &[u64]) -> Option<LeastOfAll> {
+        self.count(view);
         let mut all = LeastOfAll {
             us: UNKNOWN,
             work_us: UNKNOWN,
@@ -235,13 +267,15 @@ impl Standing {
         };
     }
 
-    #[inline]
-    fn renew_slot(&mut self, view: &View<'_>, slot: Slot) {
+    #[inline(always)]
+    fn renew_slot(&mut self, view: &View<'_>, slot: Slot) -> Cost {
         let (word, bit) = (slot.index() / 64, slot.index() % 64);
+        let cost = view.standing(slot);
         if let (Some(us), Some(work_us)) = (self.us.get_mut(word), self.work_us.get_mut(word)) {
-            work_us[bit] = view.work_us(slot);
-            us[bit] = view.standing_us(slot, work_us[bit]);
+            us[bit] = cost.us;
+            work_us[bit] = cost.work_us;
         }
+        cost
     }
 
     #[inline]
@@ -263,25 +297,23 @@ impl Summary {
             rate_q: 0,
         },
     };
+}
 
-    /// One change was made and is known, in the cost of one slot.
+impl Least {
+    /// What one slot costs changed.
     #[inline]
     fn charged(&mut self, bit: usize, was: Cost, now: Cost) {
-        if self.seen != STALE {
-            self.seen += 1;
-        }
-        let least = &mut self.least;
-        if least.of >> bit & 1 == 0 {
+        if self.of >> bit & 1 == 0 {
             return;
         }
         // What the least one cost is the least no more, unless it costs less now.
-        let raised = (was.us == least.us && now.us > was.us)
-            || (was.work_us == least.work_us && now.work_us > was.work_us);
+        let raised = (was.us == self.us && now.us > was.us)
+            || (was.work_us == self.work_us && now.work_us > was.work_us);
         if raised {
-            least.us = UNKNOWN;
-        } else if least.us != UNKNOWN {
-            least.us = least.us.min(now.us);
-            least.work_us = least.work_us.min(now.work_us);
+            self.us = UNKNOWN;
+        } else if self.us != UNKNOWN {
+            self.us = self.us.min(now.us);
+            self.work_us = self.work_us.min(now.work_us);
         }
     }
 }

@@ -7,27 +7,25 @@
     reason = "failing is what a check is for"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
 
-use afr_dataplane::config::{Claim, Key, Prefix6};
+mod claims;
+
+use afr_dataplane::config::Prefix6;
 use afr_dataplane::counters::Figure;
 use afr_dataplane::flow::FlowEntry;
 use afr_dataplane::id::{PortIx, Slot};
 use afr_dataplane::path::{BURST, Burst, Egress};
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
-use afr_wire::{
-    CatalogueVersion, DomainId, KeyId, Labels, MacAlgorithm, PolicyScope, Request, RequestFlags,
-};
+use afr_wire::{Request, RequestFlags};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::corpus::corpus;
 use support::hostile::{PORTS, world};
 use support::metadata::{labels, prefix, report, request, with_prefixes};
 use support::pool::Buf;
-use support::setup::{
-    CATALOGUE, CHAT, CODE, CODE_EXACT, EDGE, FABRIC, NARROW_KEY, OLD_KEY, PREFIX_KEY, Setup,
-    UNIX_S, WILD, ip, key, mac, service,
-};
+use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, Setup, WILD, ip, mac, service};
 use support::world::{World, ack, data, datagram, syn, tunnelled_reply};
 
 #[derive(Default)]
@@ -125,8 +123,8 @@ fn frame(kind: u8, n: u16, seq: u32) -> (PortIx, Vec<u8>) {
         3 | 4 => data(flow, to, seq).from(source),
         5 | 6 => data(flow, to, seq).from(source).asking(&asking),
         7 => datagram(flow, to).from(source),
-        8 | 9 => datagram(flow, to).from(source).asking(&asking),
-        10 => datagram(flow, to).from(source).asking(&anew),
+        8 => datagram(flow, to).from(source).asking(&asking),
+        9 | 10 => datagram(flow, to).from(source).asking(&anew),
         11 => datagram(flow, to).from(source).asking(&deep),
         12 => data(flow, to, seq)
             .from(source)
@@ -363,156 +361,9 @@ fn a_packet_unlike_the_one_before_in_any_bit_is_looked_at_for_itself() {
             let one = burst(&mut fast, *port, &frames);
             assert_eq!(one, burst(&mut whole, *port, &frames), "bit {bit}");
         }
-        // A NEW_TASK is dispatched, and what is not believed stripped: that is the whole path's.
-        let taken = fast.figure(Figure::FastPath) > 0;
-        assert!(taken || *frame == asking(&anew) || *port == WILD);
+        // What is not believed is stripped: that is the whole path's.
+        assert!(fast.figure(Figure::FastPath) > 0 || *port == WILD);
     }
-}
-
-/// A request that says what the one before said is believed with it. So for each that differs in something: after each other, on
-/// flows of two classes.
-#[test]
-fn a_request_unlike_the_one_before_is_believed_for_itself() {
-    /// AES-CMAC, `CHAT` and policy scope 0 only.
-    const MODEST: KeyId = KeyId(12);
-    let skew_s = 120;
-    let requests = [
-        request(),
-        Request {
-            session: 1,
-            prompt_tokens: 0,
-            ..request()
-        },
-        Request {
-            prompt_tokens: u32::MAX,
-            ..request()
-        },
-        Request {
-            flags: RequestFlags(RequestFlags::SPILL_OK.0 | 0x80),
-            ..request()
-        },
-        Request {
-            issued_at: UNIX_S - skew_s,
-            ..request()
-        },
-        Request {
-            issued_at: UNIX_S - skew_s - 1,
-            ..request()
-        },
-        Request {
-            issued_at: UNIX_S + skew_s + 1,
-            ..request()
-        },
-        Request {
-            class_id: CODE,
-            ..request()
-        },
-        Request {
-            policy: PolicyScope(1),
-            ..request()
-        },
-        Request {
-            catalogue: CatalogueVersion(CATALOGUE.0 + 1),
-            ..request()
-        },
-        Request {
-            key_id: PREFIX_KEY,
-            ..request()
-        },
-        Request {
-            key_id: MODEST,
-            ..request()
-        },
-        Request {
-            key_id: MODEST,
-            class_id: CODE,
-            ..request()
-        },
-        Request {
-            key_id: MODEST,
-            policy: PolicyScope(1),
-            ..request()
-        },
-        Request {
-            key_id: OLD_KEY,
-            ..request()
-        },
-        // SipHash, and what it may and may not claim.
-        Request {
-            key_id: NARROW_KEY,
-            policy: PolicyScope(1),
-            ..request()
-        },
-        Request {
-            key_id: NARROW_KEY,
-            ..request()
-        },
-        Request {
-            domain: DomainId(5),
-            ..request()
-        },
-        Request {
-            labels: labels(&["tool:search"]),
-            ..request()
-        },
-        with_prefixes(&[prefix(2, 1)]),
-        Request {
-            labels: Labels::Bloom([0; 32]),
-            ..request()
-        },
-    ];
-    let setup = || {
-        World::new(Setup::new(4).config(|config| {
-            config.dispatch.request_skew_s = skew_s;
-            // Enough for some to be charged no more.
-            config.dispatch.replay_limit = 40;
-            config.keys.push(Key {
-                classes: Claim::Only(vec![CHAT]),
-                policies: Claim::Only(vec![PolicyScope(0)]),
-                ..key(MODEST, MacAlgorithm::AesCmac)
-            });
-        }))
-    };
-    let (mut fast, mut whole) = (setup(), setup());
-    whole.workers[0].forgo_fast_path();
-    let mut send = |frames: &[Vec<u8>]| {
-        let one = burst(&mut fast, EDGE, frames);
-        assert_eq!(one, burst(&mut whole, EDGE, frames));
-    };
-    let flow = |to| datagram(1, service(to));
-    let asking = |to, request: &Request, seq| {
-        let again = Request {
-            session: request.session ^ seq,
-            ..*request
-        };
-        flow(to).asking(&again).frame()
-    };
-    send(&[CHAT, CODE].map(|to| flow(to).frame()));
-    let later = datagram(2, service(CHAT));
-    send(&[later.frame()]);
-    send(&[
-        asking(CHAT, &requests[0], 0),
-        later.asking(&requests[0]).frame(),
-    ]);
-    for one in &requests {
-        for other in &requests {
-            // What a flow was told last is not looked at again: told anew, the same is.
-            send(&[
-                asking(CHAT, one, 0),
-                asking(CHAT, other, 1),
-                asking(CODE, other, 0),
-                asking(CHAT, one, 2),
-                asking(CODE, one, 1),
-                asking(CODE, other, 2),
-            ]);
-        }
-    }
-    let (taken, verified) = (
-        fast.figure(Figure::FastPath),
-        fast.figure(Figure::Note(MetadataNote::RequestVerified)),
-    );
-    assert!(taken > 1_000 && verified > 1_000, "{taken} {verified}");
-    assert!(fast.figure(Figure::Note(MetadataNote::Replayed)) > 100);
 }
 
 /// Where one client's replies go is taken for where its link's go, unless that may be wrong.

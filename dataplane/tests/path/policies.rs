@@ -7,6 +7,7 @@ use afr_dataplane::config::{PolicyKind, Saturation};
 use afr_dataplane::explain::{Query, WhyNot, explain};
 use afr_dataplane::id::Slot;
 use afr_dataplane::reply::overlay::LoadOverlay;
+use afr_dataplane::request::charges::Charges;
 use afr_dataplane::request::score::View;
 use afr_dataplane::verdict::MetadataNote;
 use afr_wire::{DomainId, PolicyScope, Prefix, Report, Request};
@@ -114,6 +115,7 @@ fn ttft_over_many_instances_that_change() {
             aft: world.aft(),
             loads: &loads,
             inflight: &world.shared.inflight,
+            charges: Charges::NONE,
         };
         let cost = |n: u16| {
             let slot = Slot(n - 1);
