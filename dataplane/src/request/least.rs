@@ -68,11 +68,12 @@ fn score(
     let greatest_rate_q = scratch.standing.greatest_rate_q();
     let longest = u64::from(prompt_tokens) * u64::from(weight.at(greatest_rate_q));
     let is_short = longest >> RATE_SHIFT <= u64::from(MAX_COST_US);
-    // None: some costs do not fit, and are made one by one.
+    // None: some costs do not fit.
     let more_q = weight.more_than(greatest_rate_q).filter(|_| is_short);
     let limit = |us: u32| us.saturating_add(margin_us).min(NOBODY - 1);
+    let dearest_us = prompt.us(0, greatest_rate_q);
     // One candidate costs no more than this, for certain.
-    let mut limit_us = limit(standing_us + prompt.us(0, greatest_rate_q));
+    let mut limit_us = limit(standing_us + dearest_us);
     let new_to_all = [prompt_tokens; 64];
     let known = scratch.standing.known();
     let words = scratch.candidates.iter().zip(&mut scratch.ttft).zip(known);
@@ -90,6 +91,17 @@ fn score(
                 ttft.us[bit] = us;
                 ttft.least_us = ttft.least_us.min(us);
             }
+        } else if scratch.reuse.holders(0, at) == 0
+            && prompt.us(0, known.least.rate_q) == dearest_us
+        {
+            // All is new to all of them and takes the same time, as where all engines are alike.
+            for (us, standing_us) in ttft.us.iter_mut().zip(known.us) {
+                *us = standing_us + dearest_us;
+            }
+            if who != u64::MAX {
+                vector::replace(&mut ttft.us, !who, NOBODY);
+            }
+            ttft.least_us = known.least.us + dearest_us;
         } else {
             let new_to_each;
             let new_tokens = if scratch.reuse.holders(0, at) == 0 {
@@ -209,13 +221,13 @@ fn estimate(
     weight: Weight,
     more_q: Option<u32>,
 ) {
-    if let Some(more_q) = more_q {
-        const { assert!(RATE_SHIFT == 16, "what products are shifted by") };
-        return vector::add_products(us, known.us, (known.rates_q, more_q), new_tokens);
-    }
-    let figures = known.us.iter().zip(known.rates_q).zip(new_tokens);
-    for (us, ((standing, rate_q), new_tokens)) in us.iter_mut().zip(figures) {
-        *us = standing + prefill_us(*new_tokens, weight.at(*rate_q));
+    const { assert!(RATE_SHIFT == 16, "what products are shifted by") };
+    match more_q {
+        Some(more_q) => vector::add_products(us, known.us, (known.rates_q, more_q), new_tokens),
+        None => {
+            let rates_q = (known.rates_q, weight.more_q());
+            vector::add_capped_products(us, known.us, rates_q, new_tokens, MAX_COST_US);
+        }
     }
 }
 
@@ -239,13 +251,49 @@ fn one_within(scratch: &mut Scratch, limit_us: u32, flow_hash: u64) -> Option<Sl
     for (at, ttft) in ttft.iter().enumerate() {
         let here = ttft.near.count_ones();
         if left < here {
-            let mut near = ttft.near;
-            for _ in 0..left {
-                near &= near - 1;
-            }
-            return Some(Slot((at * 64) as u16 + near.trailing_zeros() as u16));
+            return Some(Slot((at * 64) as u16 + nth_set(ttft.near, left) as u16));
         }
         left -= here;
     }
     None
+}
+
+/// The place of the bit of `word` that is set behind `n` others: more are.
+#[inline(always)]
+fn nth_set(mut word: u64, mut n: u32) -> u32 {
+    if n < FEW {
+        for _ in 0..n {
+            word &= word - 1;
+        }
+        return word.trailing_zeros();
+    }
+    let mut at = 0;
+    for half in [32, 16, 8, 4, 2, 1] {
+        let lower = (word >> at & ((1 << half) - 1)).count_ones();
+        let skips = u32::from(n >= lower);
+        n -= lower * skips;
+        at += half * skips;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bit_that_is_set_is_found_by_its_number() {
+        let words = [
+            1,
+            1 << 63,
+            u64::MAX,
+            0x8000_0000_0000_0001,
+            0xF0F0_1234_8000_5555,
+        ];
+        for word in words.into_iter().chain((0..64).map(|bit| u64::MAX << bit)) {
+            let places: Vec<u32> = bits(word).map(|bit| bit as u32).collect();
+            let found: Vec<u32> = (0..word.count_ones()).map(|n| nth_set(word, n)).collect();
+            assert_eq!(found, places, "{word:x}");
+        }
+    }
 }

@@ -201,7 +201,13 @@ impl Weight {
         rate_q.saturating_add(self.more_q)
     }
 
-    /// What it counts more, if that can be added to `rate_q`.
+    /// What a new token counts more than its time.
+    #[inline(always)]
+    pub(super) const fn more_q(self) -> u32 {
+        self.more_q
+    }
+
+    /// The same, if it can be added to `rate_q`.
     #[inline]
     pub(super) const fn more_than(self, rate_q: u32) -> Option<u32> {
         match rate_q.checked_add(self.more_q) {

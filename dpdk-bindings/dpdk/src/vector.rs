@@ -93,6 +93,24 @@ pub fn add_products(
     each_sum(sums, base, (factors, more), by);
 }
 
+/// As [`add_products`] for any figures: where a factor with `more` is no 32 bits it is 2³² − 1, and a product counts as `cap` at
+/// the most. Each sum is to be below 2³².
+#[inline(always)]
+pub fn add_capped_products(
+    sums: &mut [u32; 64],
+    base: &[u32; 64],
+    (factors, more): (&[u32; 64], u32),
+    by: &[u32; 64],
+    cap: u32,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
+        return unsafe { avx2::add_capped_products(sums, base, (factors, more), by, cap) };
+    }
+    each_capped_sum(sums, base, (factors, more), by, cap);
+}
+
 /// The smallest of the figures, all of which are at most `limit`, in `which`, a bit each; `limit` where there is none.
 #[inline(always)]
 #[must_use]
@@ -127,6 +145,22 @@ fn each_sum(
     let factors = factors.iter().zip(by);
     for ((sum, base), (factor, by)) in sums.iter_mut().zip(base).zip(factors) {
         *sum = base + ((u64::from(*factor + more) * u64::from(*by)) >> 16) as u32;
+    }
+}
+
+/// As [`add_capped_products`], one by one.
+#[inline(always)]
+fn each_capped_sum(
+    sums: &mut [u32; 64],
+    base: &[u32; 64],
+    (factors, more): (&[u32; 64], u32),
+    by: &[u32; 64],
+    cap: u32,
+) {
+    let factors = factors.iter().zip(by);
+    for ((sum, base), (factor, by)) in sums.iter_mut().zip(base).zip(factors) {
+        let product = u64::from(factor.saturating_add(more)) * u64::from(*by);
+        *sum = base + (product >> 16).min(u64::from(cap)) as u32;
     }
 }
 
@@ -362,6 +396,15 @@ mod tests {
             add_products(&mut sums, &base, (&factors, more), &by);
             each_sum(&mut each, &base, (&factors, more), &by);
             assert_eq!(sums, each);
+            // Also where nothing fits.
+            let (factors, by) = (figures(u32::MAX), figures(u32::MAX));
+            for cap in [0, 1, (1 << 30) - 1, u32::MAX >> 1] {
+                let more = cap << (round % 3);
+                add_capped_products(&mut sums, &base, (&factors, more), &by, cap);
+                each_capped_sum(&mut each, &base, (&factors, more), &by, cap);
+                assert_eq!(sums, each);
+                assert!(sums.iter().zip(&base).all(|(sum, base)| sum - base <= cap));
+            }
             for which in [
                 0,
                 1,

@@ -3,9 +3,10 @@
 use std::arch::x86_64::{
     __m256i, _mm_cvtsi128_si32, _mm_min_epu32, _mm_shuffle_epi32, _mm256_add_epi32,
     _mm256_and_si256, _mm256_blend_epi32, _mm256_blendv_epi8, _mm256_castsi256_ps,
-    _mm256_castsi256_si128, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_extracti128_si256,
-    _mm256_loadu_si256, _mm256_min_epu32, _mm256_movemask_ps, _mm256_mul_epu32, _mm256_set1_epi32,
-    _mm256_setr_epi32, _mm256_slli_epi64, _mm256_srli_epi64, _mm256_storeu_si256,
+    _mm256_castsi256_si128, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_cmpgt_epi64,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_min_epu32, _mm256_movemask_ps,
+    _mm256_mul_epu32, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi32, _mm256_slli_epi64,
+    _mm256_srli_epi64, _mm256_storeu_si256,
 };
 
 #[target_feature(enable = "avx2")]
@@ -65,6 +66,39 @@ pub(super) fn add_products(
         let shifted =
             _mm256_blend_epi32::<0xAA>(_mm256_srli_epi64::<16>(even), _mm256_slli_epi64::<16>(odd));
         store(sum, _mm256_add_epi32(load(base), shifted));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn add_capped_products(
+    sums: &mut [u32; 64],
+    base: &[u32; 64],
+    (factors, more): (&[u32; 64], u32),
+    by: &[u32; 64],
+    cap: u32,
+) {
+    let cap = _mm256_set1_epi64x(i64::from(cap));
+    let capped = |product| {
+        // Below 2⁴⁸: as signed as unsigned.
+        let product = _mm256_srli_epi64::<16>(product);
+        _mm256_blendv_epi8(product, cap, _mm256_cmpgt_epi64(product, cap))
+    };
+    let (more, room) = (more.cast_signed(), (!more).cast_signed());
+    let (more, room) = (_mm256_set1_epi32(more), _mm256_set1_epi32(room));
+    let sums = sums.as_chunks_mut::<8>().0.iter_mut();
+    let base = base.as_chunks::<8>().0;
+    let factors = factors.as_chunks::<8>().0.iter().zip(by.as_chunks::<8>().0);
+    for ((sum, base), (factors, by)) in sums.zip(base).zip(factors) {
+        let factors = _mm256_add_epi32(_mm256_min_epu32(load(factors), room), more);
+        let by = load(by);
+        let even = capped(_mm256_mul_epu32(factors, by));
+        let odd = capped(_mm256_mul_epu32(
+            _mm256_srli_epi64::<32>(factors),
+            _mm256_srli_epi64::<32>(by),
+        ));
+        let products = _mm256_blend_epi32::<0xAA>(even, _mm256_slli_epi64::<32>(odd));
+        store(sum, _mm256_add_epi32(load(base), products));
     }
 }
 
