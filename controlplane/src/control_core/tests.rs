@@ -1,115 +1,17 @@
-use afr_dataplane::aft::{Load, ReportOrder};
+mod lab;
+
+use afr_dataplane::aft::Load;
 use afr_dataplane::id::{ClassIx, Slot};
 use afr_dataplane::message::KvEvent;
 use afr_dataplane::verdict::DispatchReason;
-use afr_wire::{CatalogueVersion, ClassId, DomainId, Prefix, Signature};
+use afr_wire::ClassId;
 use arrayvec::ArrayVec;
+
+use lab::*;
 
 use super::*;
 use crate::api::core::{CoreControl as _, CoreState as _, Operation, Refusal};
 use crate::testing;
-
-const CATALOGUE: CatalogueVersion = CatalogueVersion(1);
-const DOMAIN: DomainId = DomainId(3);
-
-fn at(us: u64) -> Now {
-    Now {
-        mono_us: us,
-        unix_ms: 1_700_000_000_000 + us / 1_000,
-    }
-}
-
-/// A control core with its workers' ends.
-struct Lab {
-    core: ControlCore,
-    shared: Arc<Shared>,
-    readers: Vec<Reader<Aft>>,
-    now_us: u64,
-}
-
-impl Lab {
-    fn new(loaded: Loaded) -> Self {
-        let workers = loaded.process.workers.lcores.len();
-        let shared = Arc::new(Shared::new(&loaded.plane.limits, workers));
-        let (core, readers) = ControlCore::new(loaded, Arc::clone(&shared), at(0));
-        let mut lab = Self {
-            core,
-            shared,
-            readers,
-            now_us: 0,
-        };
-        lab.step(0);
-        lab
-    }
-
-    /// A step after `us` microseconds, all workers passing a quiescent point.
-    fn step(&mut self, us: u64) -> Step {
-        self.now_us += us;
-        let step = self.core.step(at(self.now_us));
-        for reader in &mut self.readers {
-            reader.refresh();
-        }
-        step
-    }
-
-    fn tell(&self, worker: usize, message: WorkerMsg) {
-        assert!(self.shared.rings[worker].push(message).is_ok());
-    }
-
-    fn aft(&self) -> &Aft {
-        self.readers[0].get()
-    }
-
-    fn state(&self, slot: u16) -> LiveState {
-        self.shared.live.state(Slot(slot))
-    }
-}
-
-fn load(seq: u32, received_us: u64) -> Load {
-    Load {
-        order: ReportOrder { boot_epoch: 1, seq },
-        queue_depth: 1,
-        running: 2,
-        pending_tokens: 500,
-        prefill_rate_tokens_s: 0,
-        kv_used: 100,
-        load_class: 0,
-        draining: false,
-        refusing: false,
-        base_tokens: 0,
-        received_us,
-    }
-}
-
-fn report(slot: u16, load: Load, cache_generation: u32) -> WorkerMsg {
-    WorkerMsg::Load {
-        slot: Slot(slot),
-        load,
-        cache_generation,
-        refusals: ArrayVec::new(),
-    }
-}
-
-fn prefix(depth: u16) -> Prefix {
-    Prefix {
-        depth,
-        signature: Signature([1, 2, 3, depth as u8]),
-    }
-}
-
-fn dispatched(slot: u16, depths: &[u16]) -> WorkerMsg {
-    WorkerMsg::Dispatched {
-        slot: Slot(slot),
-        catalogue: CATALOGUE,
-        domain: DOMAIN,
-        prefixes: depths.iter().map(|depth| prefix(*depth)).collect(),
-    }
-}
-
-fn holds(aft: &Aft, slot: u16, depth: u16) -> bool {
-    let key = SigKey::new(CATALOGUE, DOMAIN, prefix(depth));
-    aft.holders(key).contains(Slot(slot))
-}
 
 #[test]
 fn the_first_generation_has_every_instance_and_its_tables() {

@@ -2,6 +2,8 @@
 
 pub mod bytes;
 pub mod parse;
+mod parsed;
+pub mod protocol;
 pub mod strip;
 pub mod icmp6;
 pub mod tcp;

@@ -8,6 +8,8 @@ use afr_wire::carrier::Tlvs;
 use afr_wire::option::{Action, OptionError, OptionFault, Options};
 
 use super::bytes::{address, be16, be32, byte};
+pub use super::parsed::{Carrier, Foreign, Found, Parsed, Routing, Upper};
+pub use super::protocol;
 use crate::verdict::DropReason;
 
 /// Extension headers a packet may have.
@@ -20,38 +22,6 @@ pub const ETHERNET_LEN: usize = 14;
 /// Length of the fixed IPv6 header.
 pub const IPV6_LEN: usize = 40;
 
-/// Protocol numbers (IANA).
-pub mod protocol {
-    /// Hop-by-Hop Options.
-    pub const HOP_BY_HOP: u8 = 0;
-    /// TCP.
-    pub const TCP: u8 = 6;
-    /// UDP.
-    pub const UDP: u8 = 17;
-    /// IPv6 in IPv6.
-    pub const IPV6: u8 = 41;
-    /// Routing header.
-    pub const ROUTING: u8 = 43;
-    /// Fragment header.
-    pub const FRAGMENT: u8 = 44;
-    /// Encapsulating Security Payload.
-    pub const ESP: u8 = 50;
-    /// Authentication Header.
-    pub const AH: u8 = 51;
-    /// ICMPv6.
-    pub const ICMP6: u8 = 58;
-    /// No Next Header.
-    pub const NONE: u8 = 59;
-    /// Destination Options.
-    pub const DEST_OPTIONS: u8 = 60;
-    /// Mobility header.
-    pub const MOBILITY: u8 = 135;
-    /// Host Identity Protocol.
-    pub const HIP: u8 = 139;
-    /// Shim6.
-    pub const SHIM6: u8 = 140;
-}
-
 /// Why a packet could not be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{} at byte {offset} of the IPv6 packet", reason.help())]
@@ -62,165 +32,6 @@ pub struct ParseError {
     pub offset: u16,
     /// Code of the ICMPv6 Parameter Problem that the RFC asks for, if it asks for one.
     pub parameter_problem: Option<u8>,
-}
-
-/// How an object is carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
-    /// Destination Option.
-    DestOption,
-    /// Hop-by-Hop option.
-    HopByHop,
-    /// Segment Routing Header TLV.
-    SrhTlv,
-}
-
-/// Where an object's data lie in the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// Offset of the object's data in the frame.
-    pub at: u16,
-    /// Their length.
-    pub len: u16,
-    /// Offset in the frame of the header that holds it.
-    pub header: u16,
-    /// Offset in the frame of the byte that announces that header.
-    pub announced_at: u16,
-    /// Its carrier.
-    pub carrier: Carrier,
-}
-
-impl Found {
-    /// The object's bytes in `frame`.
-    #[inline]
-    #[must_use]
-    pub fn of<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
-        let at = self.at as usize;
-        frame.get(at..at + self.len as usize).unwrap_or(&[])
-    }
-}
-
-/// The upper layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upper {
-    /// TCP.
-    Tcp {
-        /// Source port.
-        source: u16,
-        /// Destination port.
-        destination: u16,
-        /// Flag bits.
-        flags: u8,
-        /// Bytes of payload.
-        payload: u16,
-    },
-    /// UDP.
-    Udp {
-        /// Source port.
-        source: u16,
-        /// Destination port.
-        destination: u16,
-    },
-    /// ICMPv6.
-    Icmp6 {
-        /// Its type.
-        kind: u8,
-    },
-    /// IPv6 in IPv6.
-    Ipv6,
-    /// Any other: its ports, if it has any, are not known.
-    Other,
-    /// A fragment but the atomic one (RFC 6946): its upper layer is not looked at.
-    Fragment,
-}
-
-/// A routing header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Routing {
-    /// Its offset in the frame.
-    pub at: u16,
-    /// Its length.
-    pub len: u16,
-    /// Offset in the frame of the byte that announces it.
-    pub announced_at: u16,
-    /// Routing type; 4 is the SRH.
-    pub kind: u8,
-    /// Segments left.
-    pub segments_left: u8,
-}
-
-/// A packet whose offsets are known. Once it exists, they lie in the frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parsed {
-    /// Offset of the IPv6 header: 14, or 18 behind a tag.
-    pub l3: u16,
-    /// Offset of the upper layer.
-    pub l4: u16,
-    /// Offset of the byte that holds the upper layer's protocol number.
-    pub announced_at: u16,
-    /// Length of the IPv6 packet.
-    pub ip_len: u16,
-    /// Protocol of the upper layer.
-    pub protocol: u8,
-    /// Hop limit.
-    pub hop_limit: u8,
-    /// Under an Authentication Header: nothing before it may change.
-    pub authenticated: bool,
-    /// Source.
-    pub source: u128,
-    /// Destination as in the IPv6 header.
-    pub destination: u128,
-    /// Final destination: Segment List\[0\] of an SRH with segments left, else `destination`.
-    pub final_destination: u128,
-    /// Upper layer.
-    pub upper: Upper,
-    /// The routing header, if any.
-    pub routing: Option<Routing>,
-    /// The Request, if any.
-    pub request: Option<Found>,
-    /// The StateReport, if any.
-    pub report: Option<Found>,
-    /// An option of our type that is not ours or not of a known version or kind; of several, one that is ours.
-    pub foreign: Option<Foreign>,
-    /// Where an object of ours is whose version or kind is not known.
-    pub unknown: Option<Found>,
-    /// Offset in the frame of the first Destination Option that is not recognized, says so by its type that it matters,
-    /// and is for the destination in the IPv6 header; 0: there is none.
-    pub unrecognized: u16,
-}
-
-impl Parsed {
-    /// A place for [`ipv6_into`] to write to.
-    pub const NOTHING: Self = Self {
-        l3: 0,
-        l4: 0,
-        announced_at: 0,
-        ip_len: 0,
-        protocol: protocol::NONE,
-        hop_limit: 0,
-        authenticated: false,
-        source: 0,
-        destination: 0,
-        final_destination: 0,
-        upper: Upper::Other,
-        routing: None,
-        request: None,
-        report: None,
-        foreign: None,
-        unknown: None,
-        unrecognized: 0,
-    };
-}
-
-/// Metadata that is not usable as it stands, told from its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
-    /// Another experiment identifier.
-    NotOurs,
-    /// A version not spoken.
-    Version,
-    /// A kind not known.
-    Kind,
 }
 
 /// What the walk looks for.
