@@ -1,6 +1,6 @@
 //! Tokens that this AFR has sent to an instance and that no report covers yet.
 //!
-//! Every worker adds to the same counters, touched once or twice a flow:
+//! Every worker adds to the same counters, what it charged in a burst together:
 //!
 //! - a flow's SYN charges its uncached tokens to `opening`;
 //! - its first payload moves them to the ever-growing *C*, `committed`; a reset or a time-out takes them back.

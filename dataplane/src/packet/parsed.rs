@@ -128,7 +128,7 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// A place for [`ipv6_into`] to write to.
+    /// A place for [`super::parse::ipv6_into`] to write to.
     pub const NOTHING: Self = Self {
         l3: 0,
         l4: 0,
