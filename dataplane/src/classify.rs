@@ -33,6 +33,7 @@ impl Path<'_> {
         quick: &Quick,
         item: &mut Item,
     ) -> Verdict {
+        self.mac = quick.mac;
         if !quick.parsed_into(packet.data(), &mut item.parsed) {
             return self.whole(packet, port, item);
         }

@@ -305,13 +305,8 @@ impl<P: PacketPool> Worker<P> {
                     at += 1;
                     continue;
                 }
-                match path.fast_task(packet, port, one, item, &mut tally) {
-                    Some(verdict) => verdict,
-                    None => {
-                        path.mac = one.mac;
-                        path.recognised(packet, port, one, item)
-                    }
-                }
+                let task = path.fast_task(packet, port, one, item, &mut tally);
+                task.unwrap_or_else(|| path.recognised(packet, port, one, item))
             } else {
                 path.mac = MacCheck::Unknown;
                 path.whole(packet, port, item)

@@ -87,21 +87,19 @@ pub(crate) fn forged() -> Vec<Vec<u8>> {
 
 /// Datagrams, each a task of its own.
 pub(crate) fn tasks() -> Vec<Vec<u8>> {
-    round(|n| {
-        let request = Request {
-            flags: RequestFlags::NEW_TASK,
-            ..task(n)
-        };
-        datagram(port(n), service(CHAT)).asking(&request)
-    })
+    anew(task)
 }
 
 /// The same of requests with neither labels nor prefixes.
 pub(crate) fn brief_tasks() -> Vec<Vec<u8>> {
+    anew(brief)
+}
+
+fn anew(request: fn(usize) -> Request) -> Vec<Vec<u8>> {
     round(|n| {
         let request = Request {
             flags: RequestFlags::NEW_TASK,
-            ..brief(n)
+            ..request(n)
         };
         datagram(port(n), service(CHAT)).asking(&request)
     })

@@ -57,7 +57,7 @@ struct Said([Masked; 2]);
 impl<'a> Claims<'a> {
     /// Those of a request that was believed to be of this class, if it has neither labels nor prefixes.
     #[inline]
-    pub(crate) fn of(request: &[u8], ix: ClassIx, class: &'a Class) -> Option<Self> {
+    pub(super) fn of(request: &[u8], ix: ClassIx, class: &'a Class) -> Option<Self> {
         // So short only without: it is well-formed.
         let request = request.try_into().ok()?;
         Some(Self {
@@ -124,13 +124,13 @@ impl Said {
 impl<'a> Path<'a> {
     /// The last claims, if the packet's request, whose MAC is right, makes them too; and that request.
     #[inline(always)]
-    fn alike<'f>(&self, frame: &'f [u8], quick: &Quick) -> Option<(Claims<'a>, &'f [u8; LEN])> {
+    fn alike<'f>(&self, frame: &'f [u8], quick: &Quick) -> Option<(&Claims<'a>, &'f [u8; LEN])> {
         let claims = self.claims.as_ref()?;
         let request = object(frame, quick.shape.object_len).try_into().ok()?;
         let skew_s = self.config.dispatch.request_skew_s;
         claims
             .are_of(request, self.now.unix_s(), skew_s)
-            .then_some((*claims, request))
+            .then_some((claims, request))
     }
 
     /// What the packet asks for, and of which class, if it is a task that claims what the last one did.
@@ -178,11 +178,12 @@ impl<'a> Path<'a> {
         let Some((claims, request)) = self.alike(frame, quick) else {
             return false;
         };
+        let (ix, class) = (claims.ix, claims.class);
         let entry = self.own.flows.entry_mut(flow);
-        if claims.ix != entry.class {
+        if ix != entry.class {
             return false;
         }
-        let tokens = claims.class.prompt_tokens(be32(request, PROMPT_TOKENS));
+        let tokens = class.prompt_tokens(be32(request, PROMPT_TOKENS));
         entry.fingerprint = Fingerprint::mark(print, true);
         entry.note_metadata();
         self.note(MetadataNote::RequestVerified);

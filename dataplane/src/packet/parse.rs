@@ -155,17 +155,10 @@ pub fn header_only(frame: &[u8], l3: usize) -> Parsed {
         ip_len: ip_len as u16,
         protocol: byte(frame, l3 + 6),
         hop_limit: byte(frame, l3 + 7),
-        authenticated: false,
         source: address(frame, l3 + 8),
         destination,
         final_destination: destination,
-        upper: Upper::Other,
-        routing: None,
-        request: None,
-        report: None,
-        foreign: None,
-        unknown: None,
-        unrecognized: 0,
+        ..Parsed::NOTHING
     }
 }
 

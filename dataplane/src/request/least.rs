@@ -91,30 +91,28 @@ fn score(
                 ttft.us[bit] = us;
                 ttft.least_us = ttft.least_us.min(us);
             }
-        } else if scratch.reuse.holders(0, at) == 0
-            && prompt.us(0, known.least.rate_q) == dearest_us
-        {
-            // All is new to all of them and takes the same time, as where all engines are alike.
-            for (us, standing_us) in ttft.us.iter_mut().zip(known.us) {
-                *us = standing_us + dearest_us;
-            }
-            if who != u64::MAX {
-                vector::replace(&mut ttft.us, !who, NOBODY);
-            }
-            ttft.least_us = known.least.us + dearest_us;
         } else {
-            let new_to_each;
-            let new_tokens = if scratch.reuse.holders(0, at) == 0 {
-                &new_to_all
+            let nobody_holds = scratch.reuse.holders(0, at) == 0;
+            // All is new to all of them and takes the same time, as where all engines are alike.
+            let alike = nobody_holds && prompt.us(0, known.least.rate_q) == dearest_us;
+            if alike {
+                for (us, standing_us) in ttft.us.iter_mut().zip(known.us) {
+                    *us = standing_us + dearest_us;
+                }
+            } else if nobody_holds {
+                estimate(&mut ttft.us, &known, &new_to_all, weight, more_q);
             } else {
-                new_to_each = prompt.new_to_each(at, level);
-                &new_to_each
-            };
-            estimate(&mut ttft.us, &known, new_tokens, weight, more_q);
+                let new_to_each = prompt.new_to_each(at, level);
+                estimate(&mut ttft.us, &known, &new_to_each, weight, more_q);
+            }
             if who != u64::MAX {
                 vector::replace(&mut ttft.us, !who, NOBODY);
             }
-            ttft.least_us = vector::least(&ttft.us, u64::MAX, NOBODY);
+            ttft.least_us = if alike {
+                known.least.us + dearest_us
+            } else {
+                vector::least(&ttft.us, u64::MAX, NOBODY)
+            };
         }
         limit_us = limit_us.min(limit(ttft.least_us));
     }

@@ -1,7 +1,7 @@
 //! The request's way: from a client to an instance.
 //!
 //! [`boundary`] ─ flow hit? [`established`] : [`verify`] ─ [`admit`] ─ [`matching`] ─ [`score`] ─ [`policy`] ─ `choose` ─
-//! [`dispatch`] (pin) ─ [`forward`] (encap)
+//! [`dispatch`], `pin` ─ [`forward`] (encap)
 
 mod assoc;
 pub mod boundary;
@@ -18,4 +18,5 @@ pub(crate) mod least;
 pub mod policy;
 mod choose;
 pub mod dispatch;
+mod pin;
 pub mod forward;
