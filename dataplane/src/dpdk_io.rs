@@ -37,6 +37,11 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline(always)]
+    fn prepend_head<const N: usize>(&mut self, n: u16) -> Option<&mut [u8; N]> {
+        Self::prepend_head(self, n)
+    }
+
+    #[inline(always)]
     fn has_headroom(&self, n: usize) -> bool {
         self.headroom() >= n
     }
@@ -214,6 +219,11 @@ impl Egress<Mbuf> for Outs {
             free_burst(&mut self.discarded);
         }
     }
+
+    #[inline]
+    fn discard_all(&mut self, packets: &mut Burst<Mbuf>) {
+        free_burst(packets);
+    }
 }
 
 /// A worker with its queues.
@@ -330,9 +340,7 @@ impl WorkerLoop {
                 continue;
             }
             received += burst.len();
-            for mbuf in &burst {
-                mbuf.prefetch_data();
-            }
+            Mbuf::prefetch_all(&burst);
             self.worker.counters_mut().count(Figure::BusyBursts);
             let port = *port;
             let Some(handoff) = &mut self.handoff else {

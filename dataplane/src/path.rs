@@ -4,8 +4,9 @@ use afr_wire::Verifier;
 use arrayvec::ArrayVec;
 use std::net::Ipv6Addr;
 
-use crate::aft::Aft;
+use crate::aft::live::LiveWords;
 use crate::aft::residency::Overlay;
+use crate::aft::{Aft, PathEntry};
 use crate::config::{Class, Config, Port, PortRole};
 use crate::counters::{Figure, LocalCounters, WorkerCounters};
 use crate::fast::{Claims, MacCheck, Plan, Way};
@@ -181,8 +182,12 @@ pub struct Path<'a> {
     pub aft: &'a Aft,
     /// Its configuration.
     pub config: &'a Config,
+    /// Its paths to instances, by slot.
+    pub(crate) paths: &'a [PathEntry],
     /// What all threads share.
     pub shared: &'a Shared,
+    /// Of that, which instances are alive.
+    pub(crate) live: LiveWords<'a>,
     /// The worker's counters by instance.
     pub dispatches: &'a WorkerCounters,
     /// The burst's time.
@@ -197,6 +202,8 @@ pub struct Path<'a> {
     pub(crate) way: Option<Way<'a>>,
     /// What the last request was believed to claim.
     pub(crate) claims: Option<Claims<'a>>,
+    /// [`FlowTable::changes`] when the burst's flows were looked for.
+    pub(crate) found_at: u32,
     /// Whether the MACs of the burst's packets, from the one in work on, were checked.
     pub(crate) macs_checked: bool,
     /// [`FlowTable::changes`] when they were.
@@ -310,6 +317,12 @@ pub trait Egress<B: PacketBuf> {
     #[inline]
     fn discard(&mut self, packet: B) {
         drop(packet);
+    }
+
+    /// The same with all packets of a burst, which is empty afterwards.
+    #[inline]
+    fn discard_all(&mut self, packets: &mut Burst<B>) {
+        packets.clear();
     }
 }
 

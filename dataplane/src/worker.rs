@@ -258,7 +258,9 @@ impl<P: PacketPool> Worker<P> {
         let mut path = Path {
             aft,
             config: &aft.config,
+            paths: &aft.path,
             shared: &self.shared,
+            live: self.shared.live.words(),
             dispatches: &self.shared.counters[usize::from(self.own.id.0)],
             now,
             now_ms: now.mono_ms(),
@@ -270,6 +272,7 @@ impl<P: PacketPool> Worker<P> {
             learned: false,
             macs_checked: false,
             table_at: 0,
+            found_at: self.own.flows.changes(),
             own: &mut self.own,
         };
         let quick = &mut *self.quick;
@@ -298,13 +301,6 @@ impl<P: PacketPool> Worker<P> {
             }
             let item = &mut self.items[at];
             let verdict = if one.shape.kind == Kind::Request {
-                if path.fast_refusal(packet, one) {
-                    path.own.counters.count(Figure::FastPath);
-                    let refused = Verdict::Drop(DropReason::MacInvalid, None);
-                    outs.set(at, path.count(refused));
-                    at += 1;
-                    continue;
-                }
                 let task = path.fast_task(packet, port, one, item, &mut tally);
                 task.unwrap_or_else(|| path.recognised(packet, port, one, item))
             } else {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use afr_dataplane::config::{Dispatch, Flows};
 use afr_dataplane::flow::{
-    Aged, Cursor, Fate, FlowEntry, FlowKey, FlowSeeds, FlowState, FlowTable, Pin, Timeouts,
+    Aged, Cursor, Fate, FlowEntry, FlowKey, FlowRef, FlowSeeds, FlowState, FlowTable, Pin, Timeouts,
 };
 use afr_dataplane::id::{ClassIx, Incarnation, Slot};
 use proptest::prelude::*;
@@ -517,6 +517,8 @@ fn flows_are_found_while_the_index_becomes_another_one() {
     let hash = |table: &FlowTable, number| table.hash(&key(number));
     let is_found = |table: &FlowTable, number| {
         let flow = table.lookup(hash(table, number), &key(number));
+        let is_sure_of_none = table.prefetch_guess(hash(table, number)) == FlowRef::NONE;
+        assert!(flow.is_none() || !is_sure_of_none, "{number} is there");
         flow.is_some_and(|flow| table.holds(flow, &key(number)))
     };
     const MANY: u32 = 100_000;
@@ -551,10 +553,11 @@ fn flows_are_found_while_the_index_becomes_another_one() {
     // All are in the smallest index now: a guess finds what a look-up finds.
     for number in 0..50 {
         let guess = table.prefetch_guess(hash(&table, number));
-        assert!(
-            guess.is_some_and(|flow| table.holds(flow, &key(number))),
-            "{number}"
-        );
+        assert!(table.holds(guess, &key(number)), "{number}");
         assert!(!is_found(&table, number + 50));
     }
+    // And mostly it is sure that there is none.
+    let unknown = (50..1_050).map(|number| table.prefetch_guess(hash(&table, number)));
+    let sure = unknown.filter(|guess| *guess == FlowRef::NONE).count();
+    assert!(sure > 900, "{sure}");
 }

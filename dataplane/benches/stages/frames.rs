@@ -78,11 +78,17 @@ fn brief(n: usize) -> Request {
 
 /// SYN with a request that somebody else signed.
 pub(crate) fn forged() -> Vec<Vec<u8>> {
-    round(|n| {
-        let packet = syn(port(n), service(CHAT));
-        let object = signed_under(&task(n), &packet, &MasterKey::new([0xEE; 16]));
-        packet.with(dest_option(&object))
-    })
+    round(|n| by_another(syn(port(n), service(CHAT)), &task(n)))
+}
+
+/// The same of datagrams and requests with neither labels nor prefixes.
+pub(crate) fn forged_briefly() -> Vec<Vec<u8>> {
+    round(|n| by_another(datagram(port(n), service(CHAT)), &brief(n)))
+}
+
+fn by_another(packet: Packet, request: &Request) -> Packet {
+    let object = signed_under(request, &packet, &MasterKey::new([0xEE; 16]));
+    packet.with(dest_option(&object))
 }
 
 /// Datagrams, each a task of its own.

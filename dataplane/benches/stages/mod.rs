@@ -126,6 +126,7 @@ macro_rules! all_stages {
             verify_brief = stages::path::verify_brief,
             new_brief_64 = stages::path::new_brief_64,
             bad_mac = stages::path::bad_mac,
+            bad_brief = stages::path::bad_brief,
             new_flow_64 = stages::path::new_flow_64,
             new_flow_1024 = stages::path::new_flow_1024,
             reply_plain = stages::path::reply_plain,

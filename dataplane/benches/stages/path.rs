@@ -132,6 +132,14 @@ pub(crate) fn bad_mac() -> Case {
         .case()
 }
 
+/// The same of a datagram and a request with neither labels nor prefixes.
+pub(crate) fn bad_brief() -> Case {
+    Lane::new(INSTANCES, |_| {})
+        .round(EDGE, frames::forged_briefly())
+        .counting(&[Figure::Drop(DropReason::MacInvalid), Figure::FastPath])
+        .case()
+}
+
 /// A datagram to be dispatched anew, to one of 64.
 pub(crate) fn new_flow_64() -> Case {
     new_flow(64)

@@ -59,6 +59,25 @@ pub struct Live {
     changes: AtomicU64,
 }
 
+/// The words of all slots.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveWords<'a>(&'a [AtomicU32]);
+
+impl LiveWords<'_> {
+    /// [`Live::alive`].
+    #[inline(always)]
+    #[must_use]
+    pub fn alive(self, slot: Slot, incarnation: Incarnation) -> bool {
+        self.word(slot) & !DRAINING == u32::from(incarnation.0) << 16 | LiveState::Up.flags()
+    }
+
+    #[inline(always)]
+    fn word(self, slot: Slot) -> u32 {
+        let word = self.0.get(slot.index());
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+}
+
 impl Live {
     /// `slots` slots, all absent.
     #[must_use]
@@ -88,6 +107,13 @@ impl Live {
             // Release: who sees the count sees the word.
             self.changes.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// The words, to ask which instances are alive.
+    #[inline]
+    #[must_use]
+    pub fn words(&self) -> LiveWords<'_> {
+        LiveWords(&self.words)
     }
 
     /// How often a word was set: when it has grown, an instance may have died.
@@ -127,7 +153,7 @@ impl Live {
     #[inline]
     #[must_use]
     pub fn alive(&self, slot: Slot, incarnation: Incarnation) -> bool {
-        self.word(slot) & !DRAINING == u32::from(incarnation.0) << 16 | LiveState::Up.flags()
+        self.words().alive(slot, incarnation)
     }
 
     /// The state of the slot's tenant of the moment.
@@ -146,9 +172,7 @@ impl Live {
 
     #[inline]
     fn word(&self, slot: Slot) -> u32 {
-        self.words
-            .get(slot.index())
-            .map_or(0, |word| word.load(Ordering::Relaxed))
+        self.words().word(slot)
     }
 }
 

@@ -46,13 +46,14 @@ impl Path {
     }
 }
 
-/// How ECN is carried over the encapsulation (RFC 6040 §4.1).
+/// How ECN is carried over the encapsulation (RFC 6040 §4.1). Its number is what of the inner traffic class the outer one has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum EcnMode {
     /// Outer Not-ECT: right where the far end does not follow RFC 6040 (Linux End.DT6).
-    Compatibility,
+    Compatibility = 0xFC,
     /// The inner codepoint is copied.
-    Normal,
+    Normal = 0xFF,
 }
 
 /// An AgentInstance.

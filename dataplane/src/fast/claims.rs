@@ -50,9 +50,12 @@ struct Task {
     policy: PolicyScope,
 }
 
-/// Of the first 32 bytes what a request claims.
+/// Bytes of a request that are compared.
+const SAID: usize = 32;
+
+/// Of the first bytes what a request claims: neither date nor session nor length of the prompt.
 #[derive(Debug, Clone, Copy)]
-struct Said([Masked; 2]);
+struct Said([Masked; 1]);
 
 impl<'a> Claims<'a> {
     /// Those of a request that was believed to be of this class, if it has neither labels nor prefixes.
@@ -99,25 +102,22 @@ impl<'a> Claims<'a> {
 
 impl Said {
     fn by(request: &[u8; LEN]) -> Self {
-        let mut first = [0xFF; 16];
-        first[FLAGS] = RequestFlags::BLOOM.0;
-        first[ISSUED_AT..].fill(0);
-        // Scope and counts; neither session nor length of the prompt.
-        let mut second = [0; 16];
-        second[8..12].fill(0xFF);
-        let [one, two] = Self::compared(request);
-        Self([Masked::new(*one, first), Masked::new(*two, second)])
+        let mut mask = [0xFF; SAID];
+        mask[FLAGS] = RequestFlags::BLOOM.0;
+        mask[ISSUED_AT..SESSION + 8].fill(0);
+        mask[PROMPT_TOKENS..].fill(0);
+        Self([Masked::new(*Self::compared(request), mask)])
     }
 
     #[inline(always)]
-    fn compared(request: &[u8; LEN]) -> [&[u8; 16]; 2] {
-        [0, 16].map(|at| request[at..].first_chunk().unwrap_or(&[0; 16]))
+    fn compared(request: &[u8; LEN]) -> &[u8; SAID] {
+        request.first_chunk().unwrap_or(&[0; SAID])
     }
 
     /// Whether a request says the same.
     #[inline(always)]
     fn is_said_by(&self, request: &[u8; LEN]) -> bool {
-        all_match(&self.0, Self::compared(request))
+        all_match(&self.0, [Self::compared(request)])
     }
 }
 

@@ -15,6 +15,7 @@ use dpdk::vector::wide;
 
 use super::shape::{Kind, Quick, addresses, object};
 use crate::fingerprint::Fingerprint;
+use crate::flow::FlowRef;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::be16;
 use crate::path::{BURST, Path};
@@ -113,13 +114,12 @@ impl Path<'_> {
             quick.known = reporter.is_some_and(|(slot, order)| self.is_last(slot, order));
             return !quick.known;
         }
-        let Some(flow) = quick.flow else {
+        let Some(entry) = self.own.flows.get(quick.flow) else {
             return true;
         };
-        let entry = self.own.flows.entry(flow);
         let is_of = |addresses| entry.is_of(addresses, quick.ports, quick.shape.protocol);
         if !addresses(frame).is_some_and(is_of) {
-            quick.flow = None;
+            quick.flow = FlowRef::UNSURE;
             return true;
         }
         quick.known = true;

@@ -1,8 +1,8 @@
 //! The fast path: packets that make up nearly all of the traffic, taken in a straight line.
 //!
 //! Two shapes are recognised ([`shape`]): a client's packet of an established flow, whose metadata (if any) were verified
-//! before or just now ([`request`], which also refuses what would open a flow under a wrong MAC), or one that is dispatched anew
-//! and asks for what the one before it did ([`task`]); and a tunnelled reply, whose state report (if any) is learned on the way
+//! before or just now ([`request`]), one that would open a flow under a wrong MAC and is refused ([`refusal`]), or one that is
+//! dispatched anew and asks for what the one before it did ([`task`]); and a tunnelled reply, whose state report (if any) is learned on the way
 //! ([`reply`]). Whatever is not exactly that, in any respect, is left to
 //! the stages of the whole path, unchanged: the fast path decides nothing that they would decide otherwise, and a test holds
 //! both against each other on the same packets.
@@ -15,6 +15,7 @@ mod ahead;
 mod claims;
 mod macs;
 mod request;
+mod refusal;
 mod task;
 mod reply;
 
@@ -28,7 +29,7 @@ use dpdk::vector::wide;
 
 use crate::counters::{Figure, LocalCounters};
 use crate::id::PortIx;
-use crate::outs::Outs;
+use crate::outs::{Out, Outs};
 use crate::packet::PacketBuf;
 use crate::path::{BURST, Burst, Path};
 use crate::verdict::MetadataNote;
@@ -75,8 +76,9 @@ impl Path<'_> {
                 for (packet, quick) in packets.iter().zip(&mut *quick) {
                     let frame = packet.data();
                     bytes += frame.len();
-                    plan.recognise(port, frame, flows, model, quick);
-                    if !packet.is_contiguous() {
+                    let recognised =
+                        packet.is_contiguous() && plan.recognise(port, frame, flows, model, quick);
+                    if !recognised {
                         quick.shape.kind = Kind::Whole;
                     }
                 }
@@ -101,11 +103,38 @@ impl Path<'_> {
         tally: &mut Tally,
     ) -> usize {
         match kind {
-            // A call for nothing: it is of no flow that is known.
-            Kind::Request if quick[at].flow.is_none() => at,
-            Kind::Request => self.fast_run::<B, false>(packets, quick, at, outs, tally),
+            Kind::Request => self.fast_requests(packets, quick, at, outs, tally),
             Kind::Reply => self.fast_run::<B, true>(packets, quick, at, outs, tally),
             Kind::Whole => at,
+        }
+    }
+
+    /// The same of clients' packets: those of known flows, and those that are refused, by turns.
+    #[inline(always)]
+    fn fast_requests<B: PacketBuf>(
+        &mut self,
+        packets: &mut Burst<B>,
+        quick: &[Quick; BURST],
+        mut at: usize,
+        outs: &mut Outs,
+        tally: &mut Tally,
+    ) -> usize {
+        loop {
+            let is_known = quick[at].flow.is_some();
+            let next = if is_known {
+                self.fast_run::<B, false>(packets, quick, at, outs, tally)
+            } else if quick[at].may_be_refused() {
+                self.fast_refusals(packets, quick, at)
+            } else {
+                at
+            };
+            let of_other_kind = |quick: &Quick| {
+                quick.shape.kind == Kind::Request && quick.flow.is_some() != is_known
+            };
+            if next == at || next >= packets.len() || !quick.get(next).is_some_and(of_other_kind) {
+                return next;
+            }
+            at = next;
         }
     }
 
@@ -121,32 +150,32 @@ impl Path<'_> {
         wide(
             #[inline(always)]
             || {
-                let kind = if REPLIES { Kind::Reply } else { Kind::Request };
                 let mut counted = *tally;
-                let mut next = at;
-                for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
-                    if quick.shape.kind != kind {
+                let mut taken = 0;
+                let rest = packets[at..].iter_mut().zip(&quick[at..]);
+                for ((packet, quick), out) in rest.zip(outs.from(at)) {
+                    if REPLIES && quick.shape.kind != Kind::Reply {
                         break;
                     }
                     let port = if REPLIES {
                         self.fast_reply(packet, quick, &mut counted)
                     } else {
+                        // Of another kind is none that has a flow.
                         self.fast_request(packet, quick, &mut counted)
                     };
-                    if port.is_none() {
+                    let Some(port) = port else {
                         break;
-                    }
-                    outs.set(next, port);
-                    next += 1;
+                    };
+                    *out = Out::by(port);
+                    taken += 1;
                 }
-                let taken = (next - at) as u64;
                 if REPLIES {
-                    counted.replies += taken;
+                    counted.replies += taken as u64;
                 } else {
-                    counted.requests += taken;
+                    counted.requests += taken as u64;
                 }
                 *tally = counted;
-                next
+                at + taken
             },
         )
     }

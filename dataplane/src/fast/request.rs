@@ -1,19 +1,19 @@
 //! A client's packet of an established flow whose metadata were verified before: to its instance.
 
-use afr_wire::RequestView;
+use dpdk::vector::wide;
 
 use super::claims::Claims;
-use super::shape::{Quick, object};
+use super::shape::{Quick, object, object_in};
 use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
 use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowEntry, FlowRef, FlowState, Pin};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
-use crate::packet::bytes::{address, be32};
+use crate::packet::bytes::be32;
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
-use crate::path::{Path, Target, is_client};
+use crate::path::Path;
 use crate::request::forward::flow_label;
 
 /// Segments with one of these change what is known of their flow.
@@ -35,11 +35,10 @@ impl Path<'_> {
         quick: &Quick,
         tally: &mut Tally,
     ) -> Option<PortIx> {
-        let flow = quick.flow?;
         let frame = buf.data();
-        let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
         let known = quick.known && self.own.flows.changes() == self.table_at;
-        let entry = self.own.flows.entry_mut(flow);
+        let entry = self.own.flows.get_mut(quick.flow)?;
+        let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
         if head[21] <= 1 {
             return None;
         }
@@ -54,34 +53,34 @@ impl Path<'_> {
             let print = if quick.known {
                 quick.print
             } else {
-                let object = object(frame, quick.shape.object_len);
+                let object = object_in(frame, quick.shape.object_len)?;
                 self.own.fingerprint.of(object)
             };
             let (last, usable) = Fingerprint::read(entry.fingerprint);
             if print != last {
-                return self.fast_changed(buf, quick, flow, print);
+                return self.fast_changed(buf, quick, quick.flow, print);
             }
             unchanged = u64::from(usable);
         }
-        let progress = if quick.shape.protocol == protocol::TCP {
-            Some(Progress::of(entry, frame, quick)?)
-        } else {
-            None
-        };
         let Pin::Instance(slot, incarnation) = entry.pin() else {
             return None;
         };
-        let path = self.aft.path.get(slot.index())?;
-        if !self.shared.live.alive(slot, incarnation) || !path.takes(incarnation, quick.ip_len) {
+        let path = self.paths.get(slot.index())?;
+        if !self.live.alive(slot, incarnation) || !path.takes(incarnation, quick.ip_len) {
             return None;
+        }
+        if quick.shape.protocol == protocol::TCP {
+            // Noted before the packet leaves, so that little is remembered meanwhile: it will leave.
+            let progress = Progress::of(entry, frame, quick)?;
+            if !has_room(buf, path) {
+                return None;
+            }
+            progress.note(entry);
         }
         if !leave(buf, quick, path) {
             return None;
         }
         entry.touch(self.now_ms);
-        if let Some(progress) = progress {
-            progress.note(entry);
-        }
         tally.unchanged += unchanged;
         Some(path.port)
     }
@@ -98,6 +97,21 @@ impl Path<'_> {
         if quick.mac != MacCheck::Right {
             return None;
         }
+        wide(
+            #[inline(always)]
+            || self.follow_changed(buf, quick, flow, print),
+        )
+    }
+
+    /// The same, once the MAC is known to be right.
+    #[inline(always)]
+    fn follow_changed<B: PacketBuf>(
+        &mut self,
+        buf: &mut B,
+        quick: &Quick,
+        flow: FlowRef,
+        print: u64,
+    ) -> Option<PortIx> {
         let entry = self.own.flows.entry(flow);
         let progress = if quick.shape.protocol == protocol::TCP {
             Some(Progress::of(entry, buf.data(), quick)?)
@@ -107,10 +121,9 @@ impl Path<'_> {
         let Pin::Instance(slot, incarnation) = entry.pin() else {
             return None;
         };
-        let path = self.aft.path.get(slot.index())?;
-        let room = path.kind != PathKind::Encap || buf.has_headroom(IPV6_LEN);
-        if !room
-            || !self.shared.live.alive(slot, incarnation)
+        let path = self.paths.get(slot.index())?;
+        if !has_room(buf, path)
+            || !self.live.alive(slot, incarnation)
             || !path.takes(incarnation, quick.ip_len)
         {
             return None;
@@ -150,43 +163,6 @@ impl Path<'_> {
         self.claims = class.and_then(|class| Claims::of(object, entry.class, class));
         Some(())
     }
-
-    /// What `destination` is. Most packets of a burst have the same.
-    #[inline(always)]
-    fn target_of(&mut self, destination: u128) -> Target {
-        match self.target {
-            Some((of, target)) if of == destination => target,
-            _ => {
-                let target = Target::of(self.config, destination);
-                self.target = Some((destination, target));
-                target
-            }
-        }
-    }
-
-    /// Whether the packet is one to be dropped for its MAC, and nothing else: a well-formed request that is not its sender's,
-    /// on a packet that would open a flow.
-    #[inline(always)]
-    pub(crate) fn fast_refusal<B: PacketBuf>(&mut self, buf: &B, quick: &Quick) -> bool {
-        if quick.mac != MacCheck::Wrong || quick.shape.protocol != protocol::UDP {
-            return false;
-        }
-        let frame = buf.data();
-        let Some(addresses) = frame.get(22..).and_then(<[u8]>::first_chunk::<32>) else {
-            return false;
-        };
-        let source = address(frame, 22);
-        let destination = address(frame, 38);
-        frame.get(21).is_some_and(|hops| *hops > 1)
-            && is_client(source)
-            && !quick.new_task
-            && self.target_of(destination) != Target::UnknownClass
-            && !self
-                .own
-                .flows
-                .knows(quick.hash, addresses, quick.ports, quick.shape.protocol)
-            && RequestView::of(object(frame, quick.shape.object_len)).is_some()
-    }
 }
 
 impl Progress {
@@ -220,6 +196,12 @@ impl Progress {
             entry.note_sent(next);
         }
     }
+}
+
+/// Whether the packet has room for the headers to leave with.
+#[inline(always)]
+fn has_room<B: PacketBuf>(buf: &B, path: &PathEntry) -> bool {
+    path.kind != PathKind::Encap || buf.has_headroom(IPV6_LEN)
 }
 
 /// Gives the packet the headers to leave with. `false`: there is no room for them, and nothing was changed.

@@ -16,6 +16,11 @@ use crate::request::verify::Origin;
 const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
 /// What of a frame tells its shape: up to the first bytes of an object that is an option.
 const HEAD_LEN: usize = BEHIND_IPV6 + 8;
+/// Bytes that are looked at where the upper layer begins: four before it, and eight of it.
+const AROUND: usize = 12;
+/// Bytes of the head that are compared at once, and where the last of them begin.
+const PART: usize = 32;
+const LAST_PART: usize = HEAD_LEN - PART;
 /// Offset of the next header's number, of the destination address, and of an object's flags.
 const NEXT_HEADER: usize = ETHERNET_LEN + 6;
 const DESTINATION: usize = ETHERNET_LEN + 24;
@@ -73,8 +78,8 @@ pub(crate) struct Quick {
     pub(super) ip_len: u16,
     /// Source and destination port, as the header has them, the first byte lowest.
     pub(super) ports: u32,
-    /// The flow it probably is of.
-    pub(super) flow: Option<FlowRef>,
+    /// The flow it probably is of; only ever of a client's packet that is not to be dispatched anew.
+    pub(super) flow: FlowRef,
     /// The flow's hash.
     pub(crate) hash: u64,
     /// Its session's, once the MAC is known to be right.
@@ -97,7 +102,7 @@ impl Quick {
         shape: Shape::NOTHING,
         ip_len: 0,
         ports: 0,
-        flow: None,
+        flow: FlowRef::UNSURE,
         hash: 0,
         session: Session::NOBODYS,
         print: 0,
@@ -192,10 +197,10 @@ impl Quick {
 /// was told, for most look like the one before.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// The Ethernet header and the IP version, the destination, and its lower half with what follows the IPv6 header.
-    parts: [Masked; 3],
-    next_header: u8,
-    /// What of the four bytes before the upper layer must be a PadN.
+    /// The first 32 bytes: Ethernet header, IP version, next header. The last 32: destination, and what follows the IPv6 header.
+    parts: [Masked; 2],
+    /// Offset of the four bytes before the upper layer, and what of them must be a PadN.
+    around: u16,
     padding: u32,
     /// The flag, if it counts, by which a request asks to be dispatched anew.
     new_task: u8,
@@ -205,8 +210,8 @@ pub(crate) struct Model {
 impl Model {
     /// What no packet is like.
     pub(crate) const NOTHING: Self = Self {
-        parts: [Masked::NOTHING; 3],
-        next_header: 0,
+        parts: [Masked::NOTHING; 2],
+        around: 0,
         padding: 0,
         new_task: 0,
         shape: Shape::NOTHING,
@@ -214,26 +219,24 @@ impl Model {
 
     /// The model of packets like the one with this head, if they have that shape.
     fn new(head: &[u8; HEAD_LEN], shape: Shape, padded: bool) -> Self {
-        let mut first = [0xFF; 16];
-        // Not the source, nor what follows the version.
-        first[6..12].fill(0);
-        first[14..].copy_from_slice(&[0xF0, 0]);
-        let mut last = [0xFF; 16];
-        if shape.object_len == 0 {
-            last[8..].fill(0);
-        } else {
-            last[15] = 0;
-        }
+        // Neither the source, nor what follows the version but for the next header.
+        let mut first = [0; PART];
+        first[..6].fill(0xFF);
+        first[12..ETHERNET_LEN].fill(0xFF);
+        first[ETHERNET_LEN] = 0xF0;
+        first[NEXT_HEADER] = 0xFF;
+        let mut last = [0; PART];
+        let counted = match shape.object_len {
+            0 => BEHIND_IPV6,
+            _ => FLAGS,
+        };
+        last[DESTINATION - LAST_PART..counted - LAST_PART].fill(0xFF);
         let renewable =
             shape.kind == Kind::Request && shape.protocol == protocol::UDP && shape.object_len != 0;
-        let [ether, destination, behind] = Self::of(head);
+        let [start, end] = Self::of(head);
         Self {
-            parts: [
-                Masked::new(*ether, first),
-                Masked::new(*destination, [0xFF; 16]),
-                Masked::new(*behind, last),
-            ],
-            next_header: head[NEXT_HEADER],
+            parts: [Masked::new(*start, first), Masked::new(*end, last)],
+            around: shape.l4 - 4,
             padding: if padded { u32::MAX } else { 0 },
             new_task: if renewable {
                 afr_wire::RequestFlags::NEW_TASK.0
@@ -245,19 +248,19 @@ impl Model {
     }
 
     #[inline(always)]
-    fn of(head: &[u8; HEAD_LEN]) -> [&[u8; 16]; 3] {
-        [0, DESTINATION, HEAD_LEN - 16].map(|at| head[at..].first_chunk().unwrap_or(&[0; 16]))
+    fn of(head: &[u8; HEAD_LEN]) -> [&[u8; PART]; 2] {
+        [0, LAST_PART].map(|at| head[at..].first_chunk().unwrap_or(&[0; PART]))
     }
 
     #[inline(always)]
     fn is_like(&self, head: &[u8; HEAD_LEN]) -> bool {
-        all_match(&self.parts, Self::of(head)) && self.next_header == head[NEXT_HEADER]
+        all_match(&self.parts, Self::of(head))
     }
 }
 
 impl Plan {
     /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow. `model` is that
-    /// of packets of the same port before it.
+    /// of packets of the same port before it. `false`: it is one for the whole path.
     #[inline(always)]
     pub(crate) fn recognise(
         &self,
@@ -266,27 +269,27 @@ impl Plan {
         flows: &FlowTable,
         model: &mut Model,
         quick: &mut Quick,
-    ) {
-        quick.shape.kind = Kind::Whole;
+    ) -> bool {
         let Some(head) = frame.first_chunk::<HEAD_LEN>() else {
-            return;
+            return false;
         };
         // No padding behind the packet.
         if frame.len() != BEHIND_IPV6 + usize::from(be16(head, ETHERNET_LEN + 4)) {
-            return;
+            return false;
         }
         if !model.is_like(head) {
             let Some(seen) = self.look(port, frame, head) else {
-                return;
+                return false;
             };
             *model = seen;
         }
-        let l4 = usize::from(model.shape.l4);
-        let Some(around) = frame.get(l4 - 4..).and_then(<[u8]>::first_chunk::<12>) else {
-            return;
+        let around = usize::from(model.around);
+        let around = frame.get(around..around + AROUND);
+        let Some(around) = around.and_then(<[u8]>::first_chunk::<AROUND>) else {
+            return false;
         };
         if (u32::from_le_bytes(array(around, 0)) ^ PAD_4) & model.padding != 0 {
-            return;
+            return false;
         }
         quick.shape = model.shape;
         quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
@@ -295,12 +298,13 @@ impl Plan {
         quick.new_task = head[FLAGS] & model.new_task != 0;
         if model.shape.kind == Kind::Request {
             let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
-                return;
+                return false;
             };
             quick.ports = u32::from_le_bytes(array(around, 4));
             quick.hash = flows.hash_of(addresses, quick.ports, model.shape.protocol);
             flows.prefetch_bucket(quick.hash);
         }
+        true
     }
 
     /// What packets are like that look like this one, where the fast path may be for such.
@@ -373,13 +377,12 @@ impl Plan {
     /// Second step, when the bucket is there: starts loading the entry that is probably the packet's flow.
     #[inline(always)]
     pub(crate) fn find(quick: &mut Quick, flows: &FlowTable) {
-        if quick.shape.kind == Kind::Request {
-            quick.flow = if quick.new_task {
-                None
-            } else {
-                flows.prefetch_guess(quick.hash)
-            };
-        }
+        let is_looked_for = quick.shape.kind == Kind::Request && !quick.new_task;
+        quick.flow = if is_looked_for {
+            flows.prefetch_guess(quick.hash)
+        } else {
+            FlowRef::UNSURE
+        };
     }
 }
 
@@ -392,7 +395,11 @@ pub(super) fn addresses(frame: &[u8]) -> Option<&[u8; 32]> {
 /// The object of `len` bytes in a frame in whose [`Shape`] it is.
 #[inline(always)]
 pub(super) fn object(frame: &[u8], len: u8) -> &[u8] {
-    frame
-        .get(BEHIND_IPV6 + 4..BEHIND_IPV6 + 4 + usize::from(len))
-        .unwrap_or(&[])
+    object_in(frame, len).unwrap_or(&[])
+}
+
+/// The same, where there is something else to be done if the frame is not of such a shape.
+#[inline(always)]
+pub(super) fn object_in(frame: &[u8], len: u8) -> Option<&[u8]> {
+    frame.get(BEHIND_IPV6 + 4..BEHIND_IPV6 + 4 + usize::from(len))
 }

@@ -60,7 +60,7 @@ impl Path<'_> {
         let Pin::Instance(slot, incarnation) = pin else {
             return None;
         };
-        let path = self.aft.path.get(slot.index())?;
+        let path = self.paths.get(slot.index())?;
         let leaves = path.takes(incarnation, quick.ip_len) && leave(buf, quick, path);
         leaves.then_some(path.port)
     }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::hash::Hasher as _;
 
-use dpdk::vector::same_pair;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
@@ -30,6 +29,16 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
+    /// Source and destination, as they follow each other in an IPv6 header.
+    #[inline(always)]
+    const fn addresses(&self) -> [u8; 32] {
+        let mut both = [0; 32];
+        let (src, dst) = both.split_at_mut(16);
+        src.copy_from_slice(&self.src);
+        dst.copy_from_slice(&self.dst);
+        both
+    }
+
     /// The key's hash under `seeds`. All 64 bits are usable.
     #[inline]
     #[must_use]
@@ -125,8 +134,8 @@ pub enum Pin {
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub struct FlowEntry {
-    src: [u8; 16],
-    dst: [u8; 16],
+    /// Source and destination, as they follow each other in an IPv6 header.
+    addresses: [u8; 32],
     /// Both, as [`wire_ports`] has them.
     ports: u32,
     proto: u8,
@@ -164,8 +173,7 @@ const PLAUSIBLE: u32 = 1 << 20;
 impl FlowEntry {
     /// What an unused place of the slab holds.
     pub(super) const VACANT: Self = Self {
-        src: [0; 16],
-        dst: [0; 16],
+        addresses: [0; 32],
         ports: 0,
         proto: 0,
         mark: 0,
@@ -192,8 +200,7 @@ impl FlowEntry {
             Pin::Spill => (Slot(0), Incarnation(0), SPILLED),
         };
         Self {
-            src: key.src,
-            dst: key.dst,
+            addresses: key.addresses(),
             ports: wire_ports(key.sport, key.dport),
             proto: key.proto,
             mark: state as u8 | spilled,
@@ -207,11 +214,12 @@ impl FlowEntry {
 
     /// The flow's key.
     #[must_use]
-    pub const fn key(&self) -> FlowKey {
+    pub fn key(&self) -> FlowKey {
         let [a, b, c, d] = self.ports.to_le_bytes();
+        let (src, dst) = halves(&self.addresses);
         FlowKey {
-            src: self.src,
-            dst: self.dst,
+            src,
+            dst,
             sport: u16::from_be_bytes([a, b]),
             dport: u16::from_be_bytes([c, d]),
             proto: self.proto,
@@ -230,8 +238,7 @@ impl FlowEntry {
     #[must_use]
     pub fn is(&self, key: &FlowKey) -> bool {
         // Without short cuts: every part is in the same line, and a mismatch behind a matching tag is rare.
-        (self.src == key.src)
-            & (self.dst == key.dst)
+        (self.addresses == key.addresses())
             & (self.ports == wire_ports(key.sport, key.dport))
             & (self.proto == key.proto)
     }
@@ -241,7 +248,7 @@ impl FlowEntry {
     #[inline(always)]
     #[must_use]
     pub fn is_of(&self, addresses: &[u8; 32], ports: u32, proto: u8) -> bool {
-        same_pair(&self.src, &self.dst, addresses) && (self.ports == ports) & (self.proto == proto)
+        self.addresses == *addresses && (self.ports == ports) & (self.proto == proto)
     }
 
     /// How far the flow has come.

@@ -186,6 +186,12 @@ impl Index {
         bucket.entries.get(way as usize).copied()
     }
 
+    /// Whether there is nothing under `hash`, where [`Self::guess`] found nothing.
+    #[inline(always)]
+    pub(super) fn has_none(&self, hash: u64) -> bool {
+        self.at(self.first_bucket(hash)).passed == 0
+    }
+
     /// The entry under `hash` for which `is` holds.
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {

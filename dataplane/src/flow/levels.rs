@@ -76,6 +76,12 @@ impl Levels {
         self.current.guess(hash)
     }
 
+    /// [`Index::has_none`].
+    #[inline(always)]
+    pub(super) fn has_none(&self, hash: u64) -> bool {
+        self.current.has_none(hash) && self.leaving.is_none()
+    }
+
     /// [`Index::find`].
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {

@@ -22,6 +22,20 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlowRef(u32);
 
+impl FlowRef {
+    /// No flow's place: there is none.
+    pub const NONE: Self = Self(u32::MAX);
+    /// No flow's place: perhaps there is one all the same.
+    pub const UNSURE: Self = Self(u32::MAX - 1);
+
+    /// Whether it is a flow's place.
+    #[inline]
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self != Self::NONE && self != Self::UNSURE
+    }
+}
+
 /// Where a walk over the table goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor(u32);
@@ -127,13 +141,20 @@ impl FlowTable {
         }
     }
 
-    /// As [`Self::prefetch_entry`], and says which flow it is. Whether it is the flow meant, or of any by then, is
-    /// for [`FlowEntry::is_of`] to say: a place that is vacant is nobody's.
+    /// As [`Self::prefetch_entry`], and says which flow it is. Whether it is the flow meant, or of any by then, is for
+    /// [`FlowEntry::is_of`] to say: a place that is vacant is nobody's. Where there is no guess, [`FlowRef::NONE`] is certain until
+    /// [`Self::changes`] changes, and [`FlowRef::UNSURE`] is not.
     #[inline(always)]
-    pub fn prefetch_guess(&self, hash: u64) -> Option<FlowRef> {
-        let number = self.index.guess(hash)?;
-        prefetch_read(&self.slab[number as usize]);
-        Some(FlowRef(number))
+    pub fn prefetch_guess(&self, hash: u64) -> FlowRef {
+        let guess = self.index.guess(hash).map(FlowRef);
+        match guess.map(|flow| (flow, self.get(flow))) {
+            Some((flow, Some(entry))) => {
+                prefetch_read(entry);
+                flow
+            }
+            _ if self.index.has_none(hash) => FlowRef::NONE,
+            _ => FlowRef::UNSURE,
+        }
     }
 
     /// The flow of `key`, whose hash is `hash`, however long it has been idle.
@@ -153,7 +174,21 @@ impl FlowTable {
         self.index.find(hash, is).is_some()
     }
 
-    /// What is kept of a flow.
+    /// What is kept of a flow; `None` of [`FlowRef::NONE`] and [`FlowRef::UNSURE`].
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self, flow: FlowRef) -> Option<&FlowEntry> {
+        self.slab.get(flow.0 as usize)
+    }
+
+    /// The same, to change.
+    #[inline(always)]
+    #[must_use]
+    pub fn get_mut(&mut self, flow: FlowRef) -> Option<&mut FlowEntry> {
+        self.slab.get_mut(flow.0 as usize)
+    }
+
+    /// What is kept of a flow that there is.
     #[inline]
     #[must_use]
     pub fn entry(&self, flow: FlowRef) -> &FlowEntry {
@@ -171,7 +206,7 @@ impl FlowTable {
     #[inline]
     #[must_use]
     pub fn holds(&self, flow: FlowRef, key: &FlowKey) -> bool {
-        self.is_used(flow.0) && self.entry(flow).is(key)
+        self.get(flow).is_some_and(|entry| entry.is(key)) && self.is_used(flow.0)
     }
 
     /// Enters a flow whose key hashes to `hash`. Never fails: at most one other flow gives way.

@@ -113,7 +113,8 @@ impl HeaderTemplate {
         array(&self.0, 0)
     }
 
-    /// Encapsulates the untagged frame of `ip_len` bytes behind its Ethernet header and decrements the inner hop limit.
+    /// Encapsulates the untagged frame of `ip_len` bytes behind its Ethernet header and decrements the inner hop limit, which the
+    /// caller has checked to be above 1.
     /// `false`, and nothing changed, where there is no headroom.
     #[inline(always)]
     pub fn encapsulate<B: PacketBuf>(
@@ -123,30 +124,27 @@ impl HeaderTemplate {
         flow_label: u32,
         ecn: EcnMode,
     ) -> bool {
-        let Some((header, inner)) = buf
-            .prepend(IPV6_LEN)
-            .and_then(<[u8]>::split_first_chunk_mut)
+        let Some(head) = buf.prepend_head::<{ ETHERNET_LEN + IPV6_LEN + 8 }>(IPV6_LEN as u16)
         else {
             return false;
         };
-        let Some(inner) = inner.first_chunk_mut::<8>() else {
-            return false;
-        };
-        *header = self.0;
+        let (header, inner) = head.split_at_mut(ETHERNET_LEN + IPV6_LEN);
         let class = outer_class(traffic_class(be32(inner, 0)), ecn);
-        inner[7] = inner[7].saturating_sub(1);
+        inner[7] = inner[7].wrapping_sub(1);
+        header.copy_from_slice(&self.0);
         let first = 6 << 28 | u32::from(class) << 20 | (flow_label & 0xF_FFFF);
         header[14..18].copy_from_slice(&first.to_be_bytes());
         header[18..20].copy_from_slice(&ip_len.to_be_bytes());
         true
     }
 
-    /// Gives the untagged frame the template's Ethernet header and decrements its hop limit.
+    /// Gives the untagged frame the template's Ethernet header and decrements its hop limit, which the caller has checked to be
+    /// above 1.
     #[inline(always)]
     pub fn readdress<B: PacketBuf>(&self, buf: &mut B) {
         if let Some(frame) = buf.data_mut().first_chunk_mut::<{ ETHERNET_LEN + 8 }>() {
             frame[..12].copy_from_slice(&self.0[..12]);
-            frame[21] = frame[21].saturating_sub(1);
+            frame[21] = frame[21].wrapping_sub(1);
         }
     }
 }
@@ -154,10 +152,7 @@ impl HeaderTemplate {
 /// The outer header's traffic class for an inner one (RFC 6040 §4.1).
 #[inline(always)]
 const fn outer_class(inner: u8, ecn: EcnMode) -> u8 {
-    match ecn {
-        EcnMode::Normal => inner,
-        EcnMode::Compatibility => inner & 0xFC,
-    }
+    inner & ecn as u8
 }
 
 /// Makes the frame, whose IPv6 packet of `ip_len` bytes begins at `l3`, begin with `ethernet` (and `room` more bytes

@@ -27,6 +27,19 @@ pub trait PacketBuf {
     /// is no room. The new bytes hold anything.
     fn prepend(&mut self, n: usize) -> Option<&mut [u8]>;
 
+    /// The same, and returns the frame's first `N` bytes instead; `None`, and nothing changed, also where it would have fewer.
+    #[inline(always)]
+    fn prepend_head<const N: usize>(&mut self, n: u16) -> Option<&mut [u8; N]>
+    where
+        Self: Sized,
+    {
+        let n = usize::from(n);
+        if self.data().len() + n < N {
+            return None;
+        }
+        self.prepend(n)?.first_chunk_mut()
+    }
+
     /// Whether [`Self::prepend`] has room for `n` bytes.
     fn has_headroom(&self, n: usize) -> bool;
 

@@ -80,7 +80,7 @@ impl Path<'_> {
     #[inline]
     pub(crate) fn is_served(&self, pin: Pin) -> bool {
         match pin {
-            Pin::Instance(slot, incarnation) => self.shared.live.alive(slot, incarnation),
+            Pin::Instance(slot, incarnation) => self.live.alive(slot, incarnation),
             Pin::Spill => true,
         }
     }

@@ -79,7 +79,7 @@ impl Path<'_> {
     fn way(&self, pin: Pin, class: ClassIx) -> Option<Way> {
         match pin {
             Pin::Instance(slot, incarnation) => {
-                let entry = self.aft.path.get(slot.index())?;
+                let entry = self.paths.get(slot.index())?;
                 if entry.incarnation != incarnation {
                     return None;
                 }

@@ -11,6 +11,7 @@
 mod support;
 
 mod claims;
+mod refusal;
 
 use afr_dataplane::config::Prefix6;
 use afr_dataplane::counters::Figure;

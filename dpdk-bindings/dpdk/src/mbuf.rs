@@ -144,6 +144,27 @@ impl Mbuf {
         self.data_mut().get_mut(..n)
     }
 
+    /// The same, and returns the packet's first `N` bytes instead. `None`, and no change, also where the first segment would have
+    /// fewer.
+    #[inline(always)]
+    pub fn prepend_head<const N: usize>(&mut self, n: u16) -> Option<&mut [u8; N]> {
+        let mbuf = self.as_ptr();
+        // SAFETY: the mbuf is live and ours.
+        let (offset, len) = unsafe { (raw::data_off(mbuf), raw::data_len(mbuf)) };
+        let offset = offset.checked_sub(n)?;
+        if usize::from(len) + usize::from(n) < N {
+            return None;
+        }
+        // SAFETY: as in `prepend`; `offset` is n less than before, and not negative. The first N bytes from there lie in the
+        // segment, which has len + n of them now; `&mut self` is the only reference to a buffer that has one owner.
+        unsafe {
+            raw::set_data_off(mbuf, offset);
+            raw::set_data_len(mbuf, len + n);
+            raw::set_pkt_len(mbuf, raw::pkt_len(mbuf) + u32::from(n));
+            Some(&mut *data_start(mbuf).cast::<[u8; N]>())
+        }
+    }
+
     /// Drops `n` bytes from the front. `false`, and no change, if the first segment is shorter.
     #[inline]
     pub fn adj(&mut self, n: usize) -> bool {
@@ -262,6 +283,21 @@ impl Mbuf {
     #[inline]
     pub fn prefetch_header(&self) {
         prefetch::line(self.as_ptr().cast_const().cast());
+    }
+
+    /// Asks for the first cache line of each packet, where the first packet's data say that it is: buffers of one pool that
+    /// were just received have theirs in the same place. Where they have not, a line is asked for in vain.
+    #[inline]
+    pub fn prefetch_all(packets: &[Self]) {
+        let Some(first) = packets.first() else {
+            return;
+        };
+        // SAFETY: the mbuf is live and ours.
+        let data = unsafe { data_start(first.as_ptr()) };
+        let distance = data.addr().wrapping_sub(first.as_ptr().addr());
+        for packet in packets {
+            prefetch::line(packet.as_ptr().cast::<u8>().wrapping_add(distance));
+        }
     }
 
     /// Asks for the packet's first cache line. Reads DPDK's own fields.

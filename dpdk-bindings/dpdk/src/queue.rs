@@ -118,7 +118,8 @@ impl TxQueue {
     /// driver send only a part, or read past it: they are freed before, and counted ([`TxQueue::rejected`]).
     #[inline]
     pub fn transmit<const N: usize>(&mut self, from: &mut ArrayVec<Mbuf, N>) -> usize {
-        if !self.multi_segment && from.iter().any(|mbuf| mbuf.segments() > 1) {
+        // Each has one segment at least.
+        if !self.multi_segment && from.iter().fold(0, |any, mbuf| any | mbuf.segments()) > 1 {
             self.reject_chains(from);
         }
         let held = from.len();

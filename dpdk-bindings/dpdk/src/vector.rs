@@ -246,85 +246,55 @@ pub fn equal(figures: &[u16; 10], wanted: u16) -> u32 {
     each_equal(figures, wanted)
 }
 
-/// Whether `first` and `second` are what `both` is made of.
-#[inline(always)]
-#[must_use]
-pub fn same_pair(first: &[u8; 16], second: &[u8; 16], both: &[u8; 32]) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{
-            __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8,
-        };
-        // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of sixteen bytes, of a whole array or of a
-        // half of `both`, and needs no alignment.
-        unsafe {
-            let load = |bytes: *const u8| _mm_loadu_si128(bytes.cast::<__m128i>());
-            let low = _mm_cmpeq_epi8(load(first.as_ptr()), load(both.as_ptr()));
-            let high = _mm_cmpeq_epi8(load(second.as_ptr()), load(both.as_ptr().add(16)));
-            _mm_movemask_epi8(_mm_and_si128(low, high)) == 0xFFFF
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        both[..16] == *first && both[16..] == *second
-    }
-}
-
-/// Sixteen bytes that others are compared with, in the bits of a mask.
+/// Thirty-two bytes that others are compared with, in the bits of a mask.
 #[derive(Debug, Clone, Copy)]
 pub struct Masked {
-    bytes: [u8; 16],
-    mask: [u8; 16],
+    bytes: [u8; 32],
+    mask: [u8; 32],
 }
 
 impl Masked {
     /// What nothing matches.
     pub const NOTHING: Self = Self {
-        bytes: [0xFF; 16],
-        mask: [0; 16],
+        bytes: [0xFF; 32],
+        mask: [0; 32],
     };
 
     /// What matches `bytes`, and all that differs from them outside `mask` only.
     #[must_use]
-    pub fn new(bytes: [u8; 16], mask: [u8; 16]) -> Self {
-        let bytes = (u128::from_ne_bytes(bytes) & u128::from_ne_bytes(mask)).to_ne_bytes();
+    pub fn new(mut bytes: [u8; 32], mask: [u8; 32]) -> Self {
+        for (byte, mask) in bytes.iter_mut().zip(mask) {
+            *byte &= mask;
+        }
         Self { bytes, mask }
+    }
+
+    // Not in line, where it would keep what it shares with what is around it in registers.
+    #[inline(never)]
+    fn matches(&self, text: &[u8; 32]) -> bool {
+        Self::new(*text, self.mask).bytes == self.bytes
     }
 }
 
 /// Whether each of the texts matches.
 #[inline(always)]
 #[must_use]
-pub fn all_match<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 16]; N]) -> bool {
+pub fn all_match<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 32]; N]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{
-            __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8,
-            _mm_set1_epi8,
-        };
-        // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of a whole array of sixteen bytes, and
-        // needs no alignment.
-        unsafe {
-            let load = |bytes: &[u8; 16]| _mm_loadu_si128(bytes.as_ptr().cast::<__m128i>());
-            let mut all = _mm_set1_epi8(-1);
-            for (wanted, text) in wanted.iter().zip(texts) {
-                let masked = _mm_and_si128(load(text), load(&wanted.mask));
-                all = _mm_and_si128(all, _mm_cmpeq_epi8(masked, load(&wanted.bytes)));
-            }
-            _mm_movemask_epi8(all) == 0xFFFF
-        }
+    if is_wide() {
+        // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
+        return unsafe { avx2::all_match(wanted, texts) };
     }
-    #[cfg(not(target_arch = "x86_64"))]
     each_matches(wanted, texts)
 }
 
 /// As [`all_match`], one by one.
-#[cfg(any(test, not(target_arch = "x86_64")))]
-fn each_matches<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 16]; N]) -> bool {
-    wanted.iter().zip(texts).all(|(wanted, text)| {
-        u128::from_ne_bytes(*text) & u128::from_ne_bytes(wanted.mask)
-            == u128::from_ne_bytes(wanted.bytes)
-    })
+#[inline(always)]
+fn each_matches<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 32]; N]) -> bool {
+    wanted
+        .iter()
+        .zip(texts)
+        .all(|(one, text)| one.matches(text))
 }
 
 /// As [`equal`], one by one.

@@ -47,10 +47,12 @@ fn receiving_changing_and_sending_allocate_nothing() {
     let before = ALLOCATIONS.get();
     for _ in 0..100 {
         assert_eq!(rx.receive(&mut burst), 32);
+        Mbuf::prefetch_all(&burst);
         for mbuf in &mut burst {
             mbuf.prefetch_header();
             mbuf.prefetch_data();
             mbuf.prepend(40).unwrap().fill(1);
+            mbuf.prepend_head::<60>(20).unwrap().fill(1);
             assert!(mbuf.adj(14) && mbuf.truncate(60));
             mbuf.append(8).unwrap().fill(2);
         }

@@ -197,6 +197,7 @@ fn every_socket_has_its_pool() {
 #[derive(Debug, Clone)]
 enum Op {
     Prepend(usize, u8),
+    PrependHead(u16, u8),
     Append(usize, u8),
     Adj(usize),
     Truncate(usize),
@@ -206,6 +207,7 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         (0..160_usize, any::<u8>()).prop_map(|(n, byte)| Op::Prepend(n, byte)),
+        (0..160_u16, any::<u8>()).prop_map(|(n, byte)| Op::PrependHead(n, byte)),
         (0..320_usize, any::<u8>()).prop_map(|(n, byte)| Op::Append(n, byte)),
         (0..200_usize).prop_map(Op::Adj),
         (0..3_100_usize).prop_map(Op::Truncate),
@@ -225,6 +227,20 @@ fn agree_with_model(mbuf: &mut Mbuf, ops: &[Op]) {
                 assert_eq!(grown.is_some(), n <= headroom);
                 if grown.is_some() {
                     model.splice(..0, vec![byte; n]);
+                    assert_eq!(mbuf.headroom(), headroom - n);
+                }
+            }
+            Op::PrependHead(n, byte) => {
+                const HEAD: usize = 64;
+                let grown = mbuf.prepend_head::<HEAD>(n);
+                let n = usize::from(n);
+                assert_eq!(grown.is_some(), n <= headroom && first + n >= HEAD);
+                if let Some(head) = grown {
+                    let old = HEAD.saturating_sub(n);
+                    assert_eq!(head[HEAD - old..], model[..old], "what was the front");
+                    head.fill(byte);
+                    model.splice(..old, [byte; HEAD]);
+                    model.splice(HEAD..HEAD, mbuf.data()[HEAD..n.max(HEAD)].to_vec());
                     assert_eq!(mbuf.headroom(), headroom - n);
                 }
             }

@@ -201,8 +201,8 @@ impl Contender for Afr {
         let guesses = hashes.map(|hash| table.prefetch_guess(hash));
         let (mut sum, mut found) = (0, 0);
         for ((key, hash), guess) in keys.iter().zip(hashes).zip(guesses) {
-            let guessed = guess.filter(|flow| table.entry(*flow).is(key));
-            if let Some(flow) = guessed.or_else(|| table.lookup(hash, key)) {
+            let guessed = table.get(guess).is_some_and(|entry| entry.is(key));
+            if let Some(flow) = guessed.then_some(guess).or_else(|| table.lookup(hash, key)) {
                 sum += u64::from(table.entry(flow).last_ack);
                 found += 1;
             }

@@ -3,11 +3,14 @@
 use std::arch::x86_64::{
     __m256i, _mm_cvtsi128_si32, _mm_min_epu32, _mm_shuffle_epi32, _mm256_add_epi32,
     _mm256_and_si256, _mm256_blend_epi32, _mm256_blendv_epi8, _mm256_castsi256_ps,
-    _mm256_castsi256_si128, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_cmpgt_epi64,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_min_epu32, _mm256_movemask_ps,
-    _mm256_mul_epu32, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi32, _mm256_slli_epi64,
-    _mm256_srli_epi64, _mm256_storeu_si256,
+    _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32,
+    _mm256_cmpgt_epi64, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_min_epu32,
+    _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_mul_epu32, _mm256_set1_epi8,
+    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_setr_epi32, _mm256_slli_epi64, _mm256_srli_epi64,
+    _mm256_storeu_si256,
 };
+
+use super::Masked;
 
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -21,6 +24,21 @@ fn load(eight: &[u32; 8]) -> __m256i {
 fn store(eight: &mut [u32; 8], lanes: __m256i) {
     // SAFETY: the store is of the whole array, 32 bytes, and needs no alignment.
     unsafe { _mm256_storeu_si256(eight.as_mut_ptr().cast(), lanes) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn all_match<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 32]; N]) -> bool {
+    let load = |bytes: &[u8; 32]| {
+        // SAFETY: the load is of the whole array, and needs no alignment.
+        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+    };
+    let mut all = _mm256_set1_epi8(-1);
+    for (wanted, text) in wanted.iter().zip(texts) {
+        let masked = _mm256_and_si256(load(text), load(&wanted.mask));
+        all = _mm256_and_si256(all, _mm256_cmpeq_epi8(masked, load(&wanted.bytes)));
+    }
+    _mm256_movemask_epi8(all) == -1
 }
 
 /// All ones in the lanes whose bit is set.
