@@ -5,7 +5,7 @@
 //! same burst: that it is well-formed, that the key may claim class and scope, and that the catalogue is known.
 
 use afr_wire::{
-    Bloom, CatalogueVersion, DomainId, MAC_LEN, PolicyScope, REQUEST_FIXED_LEN, RequestFlags,
+    Bloom, CatalogueVersion, DomainId, KeyId, MAC_LEN, PolicyScope, REQUEST_FIXED_LEN, RequestFlags,
 };
 use arrayvec::ArrayVec;
 use dpdk::vector::{Masked, all_match};
@@ -16,7 +16,7 @@ use crate::config::Class;
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowRef;
 use crate::id::{ClassIx, Incarnation, Slot};
-use crate::packet::bytes::{address, array, be32};
+use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::ETHERNET_LEN;
 use crate::path::{Path, is_client};
 use crate::request::verify::Usable;
@@ -24,18 +24,21 @@ use crate::verdict::MetadataNote;
 
 /// Offsets in a request's fixed part.
 const FLAGS: usize = 3;
+const KEY: usize = 4;
 const ISSUED_AT: usize = 12;
 const SESSION: usize = 16;
 const PROMPT_TOKENS: usize = 28;
 /// Offset of a frame's hop limit.
 const HOP_LIMIT: usize = ETHERNET_LEN + 7;
-/// Length of a request with a MAC and nothing between.
-const LEN: usize = REQUEST_FIXED_LEN + MAC_LEN;
+/// Bytes of a request that are the same in all.
+type Fixed = [u8; REQUEST_FIXED_LEN];
 
 /// What of a believed request is to be the same.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claims<'a> {
     said: Said,
+    /// Bytes of it, MAC included.
+    len: usize,
     ix: ClassIx,
     class: &'a Class,
     /// Of a task that is dispatched anew.
@@ -61,10 +64,13 @@ impl<'a> Claims<'a> {
     /// Those of a request that was believed to be of this class, if it has neither labels nor prefixes.
     #[inline]
     pub(super) fn of(request: &[u8], ix: ClassIx, class: &'a Class) -> Option<Self> {
+        let fixed = request.first_chunk::<REQUEST_FIXED_LEN>()?;
+        let is_signed = KeyId(be16(fixed, KEY)) != KeyId::NONE;
+        let len = REQUEST_FIXED_LEN + if is_signed { MAC_LEN } else { 0 };
         // So short only without: it is well-formed.
-        let request = request.try_into().ok()?;
-        Some(Self {
-            said: Said::by(request),
+        (request.len() == len).then_some(Self {
+            said: Said::by(fixed),
+            len,
             ix,
             class,
             task: None,
@@ -92,16 +98,18 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// Whether a request whose MAC is right claims the same at this time.
+    /// The fixed part of a request whose MAC is right, or which needs none, if it claims the same at this time.
     #[inline(always)]
-    fn are_of(&self, request: &[u8; LEN], now_s: u64, skew_s: u32) -> bool {
-        let age_s = now_s.abs_diff(u64::from(be32(request, ISSUED_AT)));
-        self.said.is_said_by(request) && age_s <= u64::from(skew_s)
+    fn made_by<'f>(&self, request: &'f [u8], now_s: u64, skew_s: u32) -> Option<&'f Fixed> {
+        let fixed = request.first_chunk::<REQUEST_FIXED_LEN>()?;
+        let age_s = now_s.abs_diff(u64::from(be32(fixed, ISSUED_AT)));
+        let same = request.len() == self.len && self.said.is_said_by(fixed);
+        (same && age_s <= u64::from(skew_s)).then_some(fixed)
     }
 }
 
 impl Said {
-    fn by(request: &[u8; LEN]) -> Self {
+    fn by(request: &Fixed) -> Self {
         let mut mask = [0xFF; SAID];
         mask[FLAGS] = RequestFlags::BLOOM.0;
         mask[ISSUED_AT..SESSION + 8].fill(0);
@@ -110,13 +118,13 @@ impl Said {
     }
 
     #[inline(always)]
-    fn compared(request: &[u8; LEN]) -> &[u8; SAID] {
+    fn compared(request: &Fixed) -> &[u8; SAID] {
         request.first_chunk().unwrap_or(&[0; SAID])
     }
 
     /// Whether a request says the same.
     #[inline(always)]
-    fn is_said_by(&self, request: &[u8; LEN]) -> bool {
+    fn is_said_by(&self, request: &Fixed) -> bool {
         all_match(&self.0, [Self::compared(request)])
     }
 }
@@ -124,13 +132,12 @@ impl Said {
 impl<'a> Path<'a> {
     /// The last claims, if the packet's request, whose MAC is right, makes them too; and that request.
     #[inline(always)]
-    fn alike<'f>(&self, frame: &'f [u8], quick: &Quick) -> Option<(&Claims<'a>, &'f [u8; LEN])> {
+    fn alike<'f>(&self, frame: &'f [u8], quick: &Quick) -> Option<(&Claims<'a>, &'f Fixed)> {
         let claims = self.claims.as_ref()?;
-        let request = object(frame, quick.shape.object_len).try_into().ok()?;
+        let request = object(frame, quick.shape.object_len);
         let skew_s = self.config.dispatch.request_skew_s;
-        claims
-            .are_of(request, self.now.unix_s(), skew_s)
-            .then_some((claims, request))
+        let request = claims.made_by(request, self.now.unix_s(), skew_s)?;
+        Some((claims, request))
     }
 
     /// What the packet asks for, and of which class, if it is a task that claims what the last one did.
@@ -164,6 +171,14 @@ impl<'a> Path<'a> {
         Some((claims.ix, usable))
     }
 
+    /// Counts a request that is believed as the last one: there was a MAC to verify, or there was none.
+    #[inline(always)]
+    pub(super) fn note_believed(&mut self, quick: &Quick) {
+        if usize::from(quick.shape.object_len) != REQUEST_FIXED_LEN {
+            self.note(MetadataNote::RequestVerified);
+        }
+    }
+
     /// Charges the flow, which is `pin`'s, for a request whose MAC is right and which is to be believed as the last one. `false`: it is
     /// not, and nothing was changed.
     #[inline(always)]
@@ -186,7 +201,7 @@ impl<'a> Path<'a> {
         let tokens = class.prompt_tokens(be32(request, PROMPT_TOKENS));
         entry.fingerprint = Fingerprint::mark(print, true);
         entry.note_metadata();
-        self.note(MetadataNote::RequestVerified);
+        self.note_believed(quick);
         let (slot, incarnation) = pin;
         if self.may_charge(quick.session) && self.aft.incarnation(slot) == incarnation {
             self.commit(slot, tokens);
@@ -200,10 +215,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_session_date_prompt_domain_tag_and_flags_may_differ() {
-        let request: [u8; LEN] = std::array::from_fn(|at| (at * 37) as u8);
+    fn only_session_date_prompt_domain_and_flags_may_differ() {
+        let request: Fixed = std::array::from_fn(|at| (at * 37) as u8);
         let said = Said::by(&request);
-        for bit in 0..LEN * 8 {
+        for bit in 0..request.len() * 8 {
             let mut other = request;
             other[bit / 8] ^= 1 << (bit % 8);
             let may = match bit / 8 {

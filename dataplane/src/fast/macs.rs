@@ -27,7 +27,7 @@ pub(crate) enum MacCheck {
     /// Nothing yet.
     #[default]
     Unknown,
-    /// It is right, under the key that is in force.
+    /// It is right, under the key that is in force; or a request has none, and is believed or not for that.
     Right,
     /// It is wrong.
     Wrong,
@@ -79,7 +79,10 @@ impl Path<'_> {
                     if !this.needs_mac(frame, one) {
                         continue;
                     }
-                    if let Some(verifier) = verifier.as_deref_mut()
+                    if is_unsigned(frame, one) {
+                        one.mac = MacCheck::Right;
+                        this.foresee(frame, one);
+                    } else if let Some(verifier) = verifier.as_deref_mut()
                         && this.add(verifier, frame, one, &mut signers)
                     {
                         taken.add(at);
@@ -228,4 +231,12 @@ impl Path<'_> {
             }
         }
     }
+}
+
+/// Whether the packet carries a request that says that it has no MAC.
+#[inline(always)]
+fn is_unsigned(frame: &[u8], quick: &Quick) -> bool {
+    let object = object(frame, quick.shape.object_len);
+    let is_request = quick.shape.kind == Kind::Request;
+    is_request && object.len() >= REQUEST_FIXED_LEN && KeyId(be16(object, 4)) == KeyId::NONE
 }

@@ -11,7 +11,7 @@ use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, array};
 use crate::packet::parse::ETHERNET_LEN;
 use crate::path::{Item, Path};
-use crate::verdict::{MetadataNote, Verdict};
+use crate::verdict::Verdict;
 
 impl Path<'_> {
     /// Dispatches the packet if it is such a one, to the class of the one before.
@@ -27,7 +27,7 @@ impl Path<'_> {
         let frame = buf.data();
         let (class, usable) = self.claimed_alike(frame, quick)?;
         let source = address(frame, ETHERNET_LEN + 8);
-        self.note(MetadataNote::RequestVerified);
+        self.note_believed(quick);
         if let Err(reason) = self.admit_new(source, class) {
             self.item_of(buf, port, quick, item);
             return Some(self.refuse(buf, item, reason));

@@ -8,7 +8,7 @@ use afr_wire::{
 };
 
 use super::burst;
-use super::support::metadata::{labels, prefix, request, with_prefixes};
+use super::support::metadata::{dest_option, labels, prefix, request, signed, with_prefixes};
 use super::support::packet::Packet;
 use super::support::setup::{
     CATALOGUE, CHAT, CHAT_IX, CODE, CODE_EXACT, EDGE, FABRIC, GENERIC, NARROW_KEY, OLD_KEY,
@@ -83,6 +83,17 @@ fn requests() -> Vec<Request> {
             key_id: OLD_KEY,
             ..request()
         },
+        // Without a MAC, which passes or does not.
+        Request {
+            key_id: KeyId::NONE,
+            ..request()
+        },
+        Request {
+            key_id: KeyId::NONE,
+            session: 3,
+            policy: PolicyScope(1),
+            ..request()
+        },
         // SipHash, and what it may and may not claim.
         Request {
             key_id: NARROW_KEY,
@@ -139,7 +150,13 @@ fn send([fast, whole]: &mut [World; 2], frames: &[Vec<u8>]) {
 /// So for each that differs in something: after each other, on flows of two classes.
 #[test]
 fn a_request_unlike_the_one_before_is_believed_for_itself() {
-    let mut worlds = worlds(|_| {});
+    let (strict, trusting) = (believed_for_itself(false), believed_for_itself(true));
+    assert!(strict > trusting + 100, "{strict} {trusting}");
+}
+
+/// Returns how many were not believed.
+fn believed_for_itself(accept_unauthenticated: bool) -> u64 {
+    let mut worlds = worlds(|setup| setup.config.accept_unauthenticated = accept_unauthenticated);
     let flow = |to| datagram(1, service(to));
     let asking = |to, request: &Request, seq| {
         let again = Request {
@@ -158,6 +175,19 @@ fn a_request_unlike_the_one_before_is_believed_for_itself() {
             later.asking(&request()).frame(),
         ],
     );
+    // Without a MAC, and of another length than it says.
+    let unsigned = |labels| Request {
+        key_id: KeyId::NONE,
+        labels,
+        ..request()
+    };
+    let (none, some) = (unsigned(labels(&[])), unsigned(labels(&["tool:search"])));
+    for (before, bytes) in [(&none, 52), (&some, 36), (&none, 35), (&none, 37)] {
+        let mut object = signed(before, &flow(CHAT));
+        object.resize(bytes, 0);
+        let amiss = flow(CHAT).with(dest_option(&object)).frame();
+        send(&mut worlds, &[asking(CHAT, before, 7), amiss]);
+    }
     let requests = requests();
     for one in &requests {
         for other in &requests {
@@ -182,6 +212,7 @@ fn a_request_unlike_the_one_before_is_believed_for_itself() {
     );
     assert!(taken > 1_000 && verified > 1_000, "{taken} {verified}");
     assert!(fast.figure(Figure::Note(MetadataNote::Replayed)) > 100);
+    fast.figure(Figure::Note(MetadataNote::RequestChangedInvalid))
 }
 
 /// What may become of a task besides that it is forwarded.
@@ -193,6 +224,7 @@ fn clusters() -> Vec<fn(&mut Setup)> {
     }
     vec![
         |_| {},
+        |setup| setup.config.accept_unauthenticated = true,
         // Some are not admitted.
         |setup| {
             let class = setup.class(CHAT);
