@@ -58,7 +58,7 @@ const SAID: usize = 32;
 
 /// Of the first bytes what a request claims: neither date nor session nor length of the prompt.
 #[derive(Debug, Clone, Copy)]
-struct Said([Masked; 1]);
+struct Said(Masked);
 
 impl<'a> Claims<'a> {
     /// Those of a request that was believed to be of this class, if it has neither labels nor prefixes.
@@ -114,7 +114,7 @@ impl Said {
         mask[FLAGS] = RequestFlags::BLOOM.0;
         mask[ISSUED_AT..SESSION + 8].fill(0);
         mask[PROMPT_TOKENS..].fill(0);
-        Self([Masked::new(*Self::compared(request), mask)])
+        Self(Masked::new(*Self::compared(request), mask))
     }
 
     #[inline(always)]
@@ -125,7 +125,7 @@ impl Said {
     /// Whether a request says the same.
     #[inline(always)]
     fn is_said_by(&self, request: &Fixed) -> bool {
-        all_match(&self.0, [Self::compared(request)])
+        all_match(std::array::from_ref(&self.0), [Self::compared(request)])
     }
 }
 

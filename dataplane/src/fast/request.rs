@@ -1,7 +1,5 @@
 //! A client's packet of an established flow whose metadata were verified before: to its instance.
 
-use dpdk::vector::wide;
-
 use super::claims::Claims;
 use super::shape::{Quick, object, object_in};
 use super::{MacCheck, Tally};
@@ -97,21 +95,6 @@ impl Path<'_> {
         if quick.mac != MacCheck::Right {
             return None;
         }
-        wide(
-            #[inline(always)]
-            || self.follow_changed(buf, quick, flow, print),
-        )
-    }
-
-    /// The same, once the MAC is known to be right.
-    #[inline(always)]
-    fn follow_changed<B: PacketBuf>(
-        &mut self,
-        buf: &mut B,
-        quick: &Quick,
-        flow: FlowRef,
-        print: u64,
-    ) -> Option<PortIx> {
         let entry = self.own.flows.entry(flow);
         let progress = if quick.shape.protocol == protocol::TCP {
             Some(Progress::of(entry, buf.data(), quick)?)

@@ -133,27 +133,19 @@ impl FlowTable {
         self.index.prefetch(hash);
     }
 
-    /// Second step, once the bucket is there: starts loading the entry that `hash` most likely means.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
-        if let Some(number) = self.index.guess(hash) {
-            prefetch_read(&self.slab[number as usize]);
-        }
-    }
-
-    /// As [`Self::prefetch_entry`], and says which flow it is. Whether it is the flow meant, or of any by then, is for
-    /// [`FlowEntry::is_of`] to say: a place that is vacant is nobody's. Where there is no guess, [`FlowRef::NONE`] is certain until
-    /// [`Self::changes`] changes, and [`FlowRef::UNSURE`] is not.
+    /// Second step, once the bucket is there: starts loading the entry that `hash` most likely means, and says which flow it is.
+    /// Whether it is the flow meant, or of any by then, is for [`FlowEntry::is_of`] to say: a place that is vacant is nobody's.
+    /// Where there is no guess, [`FlowRef::NONE`] is certain until [`Self::changes`] changes, and [`FlowRef::UNSURE`] is not.
     #[inline(always)]
     pub fn prefetch_guess(&self, hash: u64) -> FlowRef {
-        let guess = self.index.guess(hash).map(FlowRef);
-        match guess.map(|flow| (flow, self.get(flow))) {
-            Some((flow, Some(entry))) => {
-                prefetch_read(entry);
-                flow
-            }
-            _ if self.index.has_none(hash) => FlowRef::NONE,
-            _ => FlowRef::UNSURE,
+        if let Some(number) = self.index.guess(hash) {
+            prefetch_read(&self.slab[number as usize]);
+            return FlowRef(number);
+        }
+        if self.index.has_none(hash) {
+            FlowRef::NONE
+        } else {
+            FlowRef::UNSURE
         }
     }
 

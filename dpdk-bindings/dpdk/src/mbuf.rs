@@ -133,14 +133,8 @@ impl Mbuf {
         if n > self.headroom() {
             return None;
         }
-        let mbuf = self.as_ptr();
-        // SAFETY: the mbuf is ours. n <= data_off <= buf_len <= u16::MAX, so n fits, data_off stays within the buffer, and
-        // data_off + data_len is unchanged. pkt_len grows by what the first data_len grows by.
-        unsafe {
-            raw::set_data_off(mbuf, raw::data_off(mbuf) - n as u16);
-            raw::set_data_len(mbuf, raw::data_len(mbuf) + n as u16);
-            raw::set_pkt_len(mbuf, raw::pkt_len(mbuf) + n as u32);
-        }
+        // SAFETY: n <= headroom, which is 16 bits.
+        unsafe { self.grow_front(n as u16) };
         self.data_mut().get_mut(..n)
     }
 
@@ -148,20 +142,31 @@ impl Mbuf {
     /// fewer.
     #[inline(always)]
     pub fn prepend_head<const N: usize>(&mut self, n: u16) -> Option<&mut [u8; N]> {
-        let mbuf = self.as_ptr();
-        // SAFETY: the mbuf is live and ours.
-        let (offset, len) = unsafe { (raw::data_off(mbuf), raw::data_len(mbuf)) };
-        let offset = offset.checked_sub(n)?;
-        if usize::from(len) + usize::from(n) < N {
+        let more = usize::from(n);
+        if more > self.headroom() || self.first_len() + more < N {
             return None;
         }
-        // SAFETY: as in `prepend`; `offset` is n less than before, and not negative. The first N bytes from there lie in the
-        // segment, which has len + n of them now; `&mut self` is the only reference to a buffer that has one owner.
+        // SAFETY: n <= headroom. The segment has N bytes and more then; `&mut self` is the only reference to a buffer that has
+        // one owner, see `data_mut`.
         unsafe {
-            raw::set_data_off(mbuf, offset);
-            raw::set_data_len(mbuf, len + n);
+            self.grow_front(n);
+            Some(&mut *data_start(self.as_ptr()).cast::<[u8; N]>())
+        }
+    }
+
+    /// Makes the first segment begin `n` bytes before.
+    ///
+    /// # Safety
+    /// `n` is at most the headroom.
+    #[inline(always)]
+    unsafe fn grow_front(&mut self, n: u16) {
+        let mbuf = self.as_ptr();
+        // SAFETY: the mbuf is ours. n <= data_off <= buf_len, so data_off stays within the buffer, and data_off + data_len is
+        // unchanged. pkt_len grows by what the first data_len grows by.
+        unsafe {
+            raw::set_data_off(mbuf, raw::data_off(mbuf) - n);
+            raw::set_data_len(mbuf, raw::data_len(mbuf) + n);
             raw::set_pkt_len(mbuf, raw::pkt_len(mbuf) + u32::from(n));
-            Some(&mut *data_start(mbuf).cast::<[u8; N]>())
         }
     }
 
