@@ -131,16 +131,37 @@ pub enum WayOut {
 }
 
 impl WayOut {
-    /// Hands over packets from the front of `from`, and returns how many, and how many of them are sent by that.
+    /// Hands over packets from the front of `from`.
     #[inline]
-    fn transmit(&mut self, from: &mut ArrayVec<Mbuf, BURST>) -> (usize, usize) {
+    fn transmit(&mut self, from: &mut ArrayVec<Mbuf, BURST>) {
         match self {
-            Self::Queue(queue) => {
-                let taken = queue.transmit(from);
-                (taken, taken)
-            }
-            Self::Lane(ring) => (ring.send(from), 0),
+            Self::Queue(queue) => queue.transmit(from),
+            Self::Lane(ring) => ring.send(from),
+        };
+    }
+
+    /// Packets sent so far, and their bytes. What goes through another worker is counted there.
+    fn sent(&self) -> (u64, u64) {
+        match self {
+            Self::Queue(queue) => (queue.taken(), queue.taken_bytes()),
+            Self::Lane(_) => (0, 0),
         }
+    }
+
+    /// Hands over the packets, and returns for how many there was no room. What the driver does not take at the second attempt
+    /// is dropped: a worker never waits.
+    #[inline]
+    fn flush(&mut self, packets: &mut ArrayVec<Mbuf, BURST>) -> u64 {
+        if packets.is_empty() {
+            return 0;
+        }
+        self.transmit(packets);
+        if !packets.is_empty() {
+            self.transmit(packets);
+        }
+        let left = packets.len() as u64;
+        packets.clear();
+        left
     }
 }
 
@@ -149,33 +170,15 @@ impl WayOut {
 struct Out {
     way: WayOut,
     waiting: ArrayVec<Mbuf, BURST>,
-    packets: u64,
-    bytes: u64,
-    waiting_bytes: u64,
+    /// Packets that there was no room for.
     full: u64,
 }
 
 impl Out {
-    /// Hands over what waits. What the driver does not take at the second attempt is dropped: a worker never waits.
+    /// Hands over what waits.
     #[inline]
     fn flush(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let offered = self.waiting.len();
-        let (taken, mut sent) = self.way.transmit(&mut self.waiting);
-        if taken < offered {
-            sent += self.way.transmit(&mut self.waiting).1;
-        }
-        // What goes through another worker is counted there.
-        if sent != 0 {
-            self.packets += sent as u64;
-            let left: u64 = self.waiting.iter().map(|m| m.len() as u64).sum();
-            self.bytes += self.waiting_bytes.saturating_sub(left);
-        }
-        self.full += self.waiting.len() as u64;
-        self.waiting_bytes = 0;
-        self.waiting.clear();
+        self.full += self.way.flush(&mut self.waiting);
     }
 }
 
@@ -193,7 +196,6 @@ impl Egress<Mbuf> for Outs {
         let Some(out) = self.ports.get_mut(usize::from(port.0)) else {
             return;
         };
-        out.waiting_bytes += packet.len() as u64;
         if out.waiting.try_push(packet).is_ok() && out.waiting.is_full() {
             out.flush();
         }
@@ -203,10 +205,10 @@ impl Egress<Mbuf> for Outs {
     fn send_all(&mut self, port: PortIx, packets: &mut Burst<Mbuf>) {
         match self.ports.get_mut(usize::from(port.0)) {
             Some(out) if out.waiting.is_empty() => {
-                out.waiting_bytes = packets.iter().map(|packet| packet.len() as u64).sum();
-                std::mem::swap(&mut out.waiting, packets);
-                if out.waiting.is_full() {
-                    out.flush();
+                if packets.is_full() {
+                    out.full += out.way.flush(packets);
+                } else {
+                    std::mem::swap(&mut out.waiting, packets);
                 }
             }
             _ => packets.drain(..).for_each(|packet| self.send(port, packet)),
@@ -250,9 +252,6 @@ impl WorkerLoop {
             .map(|way| Out {
                 way,
                 waiting: ArrayVec::new(),
-                packets: 0,
-                bytes: 0,
-                waiting_bytes: 0,
                 full: 0,
             })
             .collect();
@@ -362,8 +361,9 @@ impl WorkerLoop {
             out.flush();
             let port = PortIx(at as u8);
             let counters = self.worker.counters_mut();
-            counters.set(Figure::TxPackets(port), out.packets);
-            counters.set(Figure::TxBytes(port), out.bytes);
+            let (packets, bytes) = out.way.sent();
+            counters.set(Figure::TxPackets(port), packets);
+            counters.set(Figure::TxBytes(port), bytes);
             counters.set(Figure::TxFull(port), out.full);
         }
         received

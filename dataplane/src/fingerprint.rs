@@ -104,7 +104,7 @@ fn product(key: [u64; 2], block: &[u8; 16]) -> u128 {
 }
 
 /// The next number of the sequence called SplitMix64 (Steele et al., OOPSLA 2014).
-const fn splitmix64(state: &mut u64) -> u64 {
+pub(crate) const fn splitmix64(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -206,8 +206,6 @@ pub struct Path<'a> {
     pub(crate) found_at: u32,
     /// Whether the MACs of the burst's packets, from the one in work on, were checked.
     pub(crate) macs_checked: bool,
-    /// [`FlowTable::changes`] when they were.
-    pub(crate) table_at: u32,
     /// Whether a report was applied in this burst.
     pub(crate) learned: bool,
     /// What is known already of the MAC of the packet in work.

@@ -12,7 +12,7 @@ use crate::aft::Aft;
 use crate::aft::epoch::Reader;
 use crate::aft::residency::Overlay;
 use crate::config::OnDeath;
-use crate::counters::{Figure, LocalCounters};
+use crate::counters::{Figure, LocalCounters, MAX_PORTS};
 use crate::death;
 use crate::fast::{Kind, MacCheck, Model, Plan, Quick, Tally};
 use crate::fingerprint::Fingerprint;
@@ -49,6 +49,8 @@ pub struct Worker<P: PacketPool> {
     seen: Seen,
     scan: Option<FlowScanJob>,
     plan: Plan,
+    /// By port, what the last packet that was looked at was like, under that plan.
+    models: Box<[Model; MAX_PORTS]>,
     /// Whether there is a fast path.
     fast: bool,
     /// Packets of the burst in work, between the stages.
@@ -149,6 +151,7 @@ impl<P: PacketPool> Worker<P> {
             },
             scan: None,
             plan,
+            models: Box::new([Model::NOTHING; MAX_PORTS]),
             fast: true,
             items: Box::new([Item::NOTHING; BURST]),
             quick: Box::new([Quick::NOTHING; BURST]),
@@ -195,6 +198,7 @@ impl<P: PacketPool> Worker<P> {
             if aft.config.revision != self.seen.revision {
                 self.seen.revision = aft.config.revision;
                 self.plan = Plan::new(&aft.config, own.verifier.as_deref());
+                self.models.fill(Model::NOTHING);
                 own.timeouts = Timeouts::new(&aft.config.flows, &aft.config.dispatch);
                 own.admit.configure(&aft.config.admit);
                 own.errors.configure(aft.config.admit.errors_per_s);
@@ -271,13 +275,12 @@ impl<P: PacketPool> Worker<P> {
             claims: None,
             learned: false,
             macs_checked: false,
-            table_at: 0,
             found_at: self.own.flows.changes(),
             own: &mut self.own,
         };
         let quick = &mut *self.quick;
-        let mut model = Model::NOTHING;
-        let bytes = path.recognise(port, packets, quick, &mut model);
+        let model = &mut self.models[usize::from(port.0) % MAX_PORTS];
+        let bytes = path.recognise(port, packets, quick, model);
         if !self.fast {
             quick.fill(Quick::NOTHING);
         }

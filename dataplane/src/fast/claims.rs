@@ -8,7 +8,7 @@ use afr_wire::{
     Bloom, CatalogueVersion, DomainId, KeyId, MAC_LEN, PolicyScope, REQUEST_FIXED_LEN, RequestFlags,
 };
 use arrayvec::ArrayVec;
-use dpdk::vector::{Masked, all_match};
+use dpdk::vector::{Level, Masked, all_match};
 
 use super::MacCheck;
 use super::shape::{Quick, object};
@@ -125,7 +125,11 @@ impl Said {
     /// Whether a request says the same.
     #[inline(always)]
     fn is_said_by(&self, request: &Fixed) -> bool {
-        all_match(std::array::from_ref(&self.0), [Self::compared(request)])
+        all_match(
+            Level::here(),
+            std::array::from_ref(&self.0),
+            [Self::compared(request)],
+        )
     }
 }
 

@@ -64,14 +64,13 @@ impl Path<'_> {
     #[inline(never)]
     pub(crate) fn check_macs<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick]) {
         self.macs_checked = true;
-        self.table_at = self.own.flows.changes();
         let mut others = Places::new();
         let mut verifier = self.own.verifier.take();
         let mut taken = Taken::default();
         let this = &*self;
         wide(
             #[inline(always)]
-            || {
+            |_| {
                 let mut signers = None;
                 for (at, packet) in packets.iter().enumerate().take(quick.len()) {
                     let frame = packet.data();

@@ -69,20 +69,21 @@ impl Path<'_> {
     ) -> usize {
         wide(
             #[inline(always)]
-            || {
+            |level| {
                 let (plan, flows) = (self.plan, &self.own.flows);
                 let port = plan.port(ingress);
                 let mut bytes = 0;
                 for (packet, quick) in packets.iter().zip(&mut *quick) {
                     let frame = packet.data();
                     bytes += frame.len();
-                    let recognised =
-                        packet.is_contiguous() && plan.recognise(port, frame, flows, model, quick);
+                    let recognised = packet.is_contiguous()
+                        && plan.recognise(level, port, frame, flows, model, quick);
                     if !recognised {
                         quick.shape.kind = Kind::Whole;
                     }
                 }
-                for quick in quick.iter_mut().take(packets.len()) {
+                let burst = packets.len().min(BURST);
+                for quick in &mut quick[..burst] {
                     Plan::find(quick, flows);
                 }
                 bytes
@@ -149,7 +150,7 @@ impl Path<'_> {
     ) -> usize {
         wide(
             #[inline(always)]
-            || {
+            |_| {
                 let mut counted = *tally;
                 let mut taken = 0;
                 let rest = packets[at..].iter_mut().zip(&quick[at..]);

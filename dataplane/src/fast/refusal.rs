@@ -35,7 +35,7 @@ impl Path<'_> {
     ) -> usize {
         wide(
             #[inline(always)]
-            || {
+            |_| {
                 let mut refused = 0_u64;
                 for (packet, quick) in packets[at..].iter().zip(&quick[at..]) {
                     if !self.is_refused(packet.data(), quick) {

@@ -34,17 +34,14 @@ impl Path<'_> {
         tally: &mut Tally,
     ) -> Option<PortIx> {
         let frame = buf.data();
-        let known = quick.known && self.own.flows.changes() == self.table_at;
         let entry = self.own.flows.get_mut(quick.flow)?;
         let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
         if head[21] <= 1 {
             return None;
         }
-        if !known {
-            let addresses = head[22..].first_chunk::<32>()?;
-            if !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
-                return None;
-            }
+        let addresses = head[22..].first_chunk::<32>()?;
+        if !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
+            return None;
         }
         let mut unchanged = 0;
         if quick.shape.object_len != 0 {
@@ -60,9 +57,7 @@ impl Path<'_> {
             }
             unchanged = u64::from(usable);
         }
-        let Pin::Instance(slot, incarnation) = entry.pin() else {
-            return None;
-        };
+        let (slot, incarnation) = entry.instance();
         let path = self.paths.get(slot.index())?;
         if !self.live.alive(slot, incarnation) || !path.takes(incarnation, quick.ip_len) {
             return None;

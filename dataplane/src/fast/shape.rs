@@ -1,7 +1,7 @@
 //! Which packets the fast path may be for, told from their headers alone.
 
 use afr_wire::{EXID, RequestContext, VERSION};
-use dpdk::vector::{Masked, all_match};
+use dpdk::vector::{Level, Masked, all_match};
 
 use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
@@ -193,9 +193,9 @@ impl Quick {
     }
 }
 
-/// What a packet's first bytes must be like for it to have a certain shape: those of the last packet of the burst whose shape
-/// was told, for most look like the one before.
-#[derive(Debug)]
+/// What a packet's first bytes must be like for it to have a certain shape: those of the last packet of the port whose shape
+/// was told, for most look like the one before. It holds under the plan it was told by.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Model {
     /// The first 32 bytes: Ethernet header, IP version, next header. The last 32: destination, and what follows the IPv6 header.
     parts: [Masked; 2],
@@ -253,8 +253,8 @@ impl Model {
     }
 
     #[inline(always)]
-    fn is_like(&self, head: &[u8; HEAD_LEN]) -> bool {
-        all_match(&self.parts, Self::of(head))
+    fn is_like(&self, level: Level, head: &[u8; HEAD_LEN]) -> bool {
+        all_match(level, &self.parts, Self::of(head))
     }
 }
 
@@ -264,6 +264,7 @@ impl Plan {
     #[inline(always)]
     pub(crate) fn recognise(
         &self,
+        level: Level,
         port: &PlanPort,
         frame: &[u8],
         flows: &FlowTable,
@@ -277,7 +278,7 @@ impl Plan {
         if frame.len() != BEHIND_IPV6 + usize::from(be16(head, ETHERNET_LEN + 4)) {
             return false;
         }
-        if !model.is_like(head) {
+        if !model.is_like(level, head) {
             let Some(seen) = self.look(port, frame, head) else {
                 return false;
             };

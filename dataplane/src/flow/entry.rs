@@ -3,13 +3,18 @@
 use std::fmt;
 use std::hash::Hasher as _;
 
+use dpdk::aes_hash::AesHash;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
+use crate::fingerprint::splitmix64;
 use crate::id::{ClassIx, Incarnation, Slot};
 
 /// IANA protocol number of TCP.
 pub(super) const TCP: u8 = 6;
+
+/// What a flow is pinned to that goes to no instance.
+const NOBODY: (Slot, Incarnation) = (Slot(0), Incarnation(0));
 
 /// What makes a flow: the packet's addresses, protocol and ports, as the client sent them.
 ///
@@ -44,7 +49,7 @@ impl FlowKey {
     #[must_use]
     pub fn hash(&self, seeds: &FlowSeeds) -> u64 {
         let ports = wire_ports(self.sport, self.dport);
-        hash(seeds, self.src, self.dst, ports, self.proto)
+        hash(seeds, &self.src, &self.dst, ports, self.proto)
     }
 }
 
@@ -57,38 +62,66 @@ const fn wire_ports(sport: u16, dport: u16) -> u32 {
 
 /// The hash of a key in its parts.
 #[inline(always)]
-pub(super) fn hash(seeds: &FlowSeeds, src: [u8; 16], dst: [u8; 16], ports: u32, proto: u8) -> u64 {
-    let mut hasher = FoldHasher::with_seed(seeds.per_hasher, &seeds.shared);
-    hasher.write_u128(u128::from_ne_bytes(src));
-    hasher.write_u128(u128::from_ne_bytes(dst));
-    hasher.write_u64(u64::from(ports) << 8 | u64::from(proto));
+pub(super) fn hash(
+    seeds: &FlowSeeds,
+    src: &[u8; 16],
+    dst: &[u8; 16],
+    ports: u32,
+    proto: u8,
+) -> u64 {
+    let upper = u64::from(proto) << 32 | u64::from(ports);
+    match &seeds.0 {
+        Means::Aes(hash) => hash.of(src, dst, upper),
+        Means::Folded { per_hasher, shared } => folded(*per_hasher, shared, src, dst, upper),
+    }
+}
+
+#[inline(never)]
+fn folded(per_hasher: u64, shared: &SharedSeed, src: &[u8; 16], dst: &[u8; 16], upper: u64) -> u64 {
+    let mut hasher = FoldHasher::with_seed(per_hasher, shared);
+    hasher.write_u128(u128::from_ne_bytes(*src));
+    hasher.write_u128(u128::from_ne_bytes(*dst));
+    hasher.write_u64(upper);
     hasher.finish()
 }
 
 /// The two addresses as they follow each other in an IPv6 header.
 #[inline(always)]
-pub(super) fn halves(addresses: &[u8; 32]) -> ([u8; 16], [u8; 16]) {
-    let [mut src, mut dst] = [[0; 16]; 2];
-    src.copy_from_slice(&addresses[..16]);
-    dst.copy_from_slice(&addresses[16..]);
-    (src, dst)
+pub(super) const fn halves(addresses: &[u8; 32]) -> (&[u8; 16], &[u8; 16]) {
+    match addresses.as_chunks().0 {
+        [src, dst] => (src, dst),
+        _ => (&[0; 16], &[0; 16]), // never
+    }
 }
 
 /// The secret that [`FlowKey::hash`] depends on, so that nobody outside can choose flows which collide.
 #[derive(Clone)]
-pub struct FlowSeeds {
-    per_hasher: u64,
-    shared: SharedSeed,
+pub struct FlowSeeds(Means);
+
+/// Rounds of AES where the processor has them, multiplications elsewhere.
+#[derive(Clone)]
+enum Means {
+    Aes(AesHash),
+    Folded { per_hasher: u64, shared: SharedSeed },
 }
 
 impl FlowSeeds {
     /// Seeds grown from `seed`, which is random per process; the same `seed` gives the same hashes.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self {
+    pub fn new(seed: u64) -> Self {
+        let mut state = seed;
+        let mut next =
+            || u128::from(splitmix64(&mut state)) << 64 | u128::from(splitmix64(&mut state));
+        let key = [next(), next(), next()].map(u128::to_le_bytes);
+        AesHash::new(key).map_or_else(|| Self::folded(seed), |hash| Self(Means::Aes(hash)))
+    }
+
+    /// The same for a processor without AES.
+    const fn folded(seed: u64) -> Self {
+        Self(Means::Folded {
             per_hasher: seed.rotate_left(32),
             shared: SharedSeed::from_u64(seed),
-        }
+        })
     }
 }
 
@@ -197,7 +230,7 @@ impl FlowEntry {
         };
         let (slot, incarnation, spilled) = match pin {
             Pin::Instance(slot, incarnation) => (slot, incarnation, 0),
-            Pin::Spill => (Slot(0), Incarnation(0), SPILLED),
+            Pin::Spill => (NOBODY.0, NOBODY.1, SPILLED),
         };
         Self {
             addresses: key.addresses(),
@@ -218,8 +251,8 @@ impl FlowEntry {
         let [a, b, c, d] = self.ports.to_le_bytes();
         let (src, dst) = halves(&self.addresses);
         FlowKey {
-            src,
-            dst,
+            src: *src,
+            dst: *dst,
             sport: u16::from_be_bytes([a, b]),
             dport: u16::from_be_bytes([c, d]),
             proto: self.proto,
@@ -289,8 +322,18 @@ impl FlowEntry {
                 self.slot = slot;
                 self.incarnation = incarnation;
             }
-            Pin::Spill => self.mark |= SPILLED,
+            Pin::Spill => {
+                (self.slot, self.incarnation) = NOBODY;
+                self.mark |= SPILLED;
+            }
         }
+    }
+
+    /// The instance that the flow's packets go to; where they do not go to one, an incarnation that none ever has and that is
+    /// never alive.
+    #[inline(always)]
+    pub(crate) const fn instance(&self) -> (Slot, Incarnation) {
+        (self.slot, self.incarnation)
     }
 
     /// Whether verified metadata was seen on the flow.
@@ -425,5 +468,57 @@ impl FlowEntry {
     pub const fn is_plausible(&self, seq: u32) -> bool {
         let ahead = seq.wrapping_sub(self.charge_or_next);
         self.mark & SENT == 0 || ahead.wrapping_add(PLAUSIBLE) < 2 * PLAUSIBLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_a_flow_makes_its_hash_by_every_means() {
+        let base = FlowKey {
+            src: [0x20; 16],
+            dst: [0x11; 16],
+            sport: 50_000,
+            dport: 8_000,
+            proto: TCP,
+        };
+        let mut others = vec![base; 5];
+        others[0].src[15] ^= 1;
+        others[1].dst[0] ^= 1;
+        others[2].sport ^= 1;
+        others[3].dport ^= 1;
+        others[4].proto = 17;
+        for new in [FlowSeeds::new, FlowSeeds::folded] {
+            let hash = base.hash(&new(1));
+            assert_eq!(base.hash(&new(1)), hash);
+            assert_ne!(base.hash(&new(2)), hash);
+            for other in &others {
+                assert_ne!(other.hash(&new(1)), hash, "{other:?}");
+            }
+            let (low, high) = (hash as u32, (hash >> 32) as u32);
+            assert!(low != 0 && high != 0 && low != high);
+        }
+    }
+
+    #[test]
+    fn who_spills_is_of_no_instance() {
+        let key = FlowKey {
+            src: [1; 16],
+            dst: [2; 16],
+            sport: 3,
+            dport: 4,
+            proto: 17,
+        };
+        let instance = (Slot(5), Incarnation(6));
+        let mut entry = FlowEntry::new(&key, Pin::Instance(instance.0, instance.1), ClassIx(0), 0);
+        assert_eq!(entry.instance(), instance);
+        entry.repin(Pin::Spill);
+        assert_eq!((entry.pin(), entry.instance()), (Pin::Spill, NOBODY));
+        assert_eq!(
+            FlowEntry::new(&key, Pin::Spill, ClassIx(0), 0).instance(),
+            NOBODY
+        );
     }
 }

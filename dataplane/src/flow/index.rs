@@ -9,12 +9,18 @@
 //!
 //! A bucket counts the entries that had to go past it. While that is 0, a miss costs one line as well.
 
-use dpdk::HugeSlice;
+use dpdk::HashedSlice;
 use dpdk::prefetch::prefetch_read;
 use dpdk::vector::equal;
 
-/// Entries of a bucket.
+/// Entries of a bucket, and a bit for each.
 const WAYS: usize = 10;
+const ALL_WAYS: u32 = (1 << WAYS) - 1;
+/// Where a bucket has a bit *i* for each entry *i* that is there because its first bucket was full.
+const AWAY: usize = WAYS;
+/// Where it counts entries in other buckets whose first bucket it is. Once at the maximum it stays there, which costs needless
+/// probes and nothing else.
+const PASSED: usize = WAYS + 1;
 
 /// Entries of a bucket when the slab is full, at most.
 pub(super) const MEAN_FILL: u32 = 5;
@@ -28,13 +34,8 @@ pub(super) const MAX_ENTRIES: u32 = MEAN_FILL << MAX_BUCKET_BITS;
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// Highest 16 bits of each entry's hash; 0: nothing there.
-    tags: [u16; WAYS],
-    /// Bit *i*: entry *i* is here because its first bucket was full.
-    away: u16,
-    /// Entries in other buckets whose first bucket is this. Once at the maximum it stays there, which costs needless
-    /// probes and nothing else.
-    passed: u16,
+    /// Highest 16 bits of each entry's hash (0: nothing there), and behind them what is at [`AWAY`] and [`PASSED`].
+    head: [u16; WAYS + 2],
     entries: [u32; WAYS],
 }
 
@@ -42,16 +43,14 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 
 impl Bucket {
     const EMPTY: Self = Self {
-        tags: [0; WAYS],
-        away: 0,
-        passed: 0,
+        head: [0; WAYS + 2],
         entries: [0; WAYS],
     };
 
     /// Bit *i* is set where tag *i* is `tag`.
     #[inline(always)]
     fn matches(&self, tag: u16) -> u32 {
-        equal(&self.tags, tag)
+        equal(&self.head, tag) & ALL_WAYS
     }
 
     /// The first entry under `tag` that is the one meant.
@@ -60,6 +59,11 @@ impl Bucket {
         ways(self.matches(tag))
             .map(|way| self.entries[way])
             .find(|entry| is(*entry))
+    }
+
+    /// Bit *i* is set where there is an entry *i*.
+    fn used(&self) -> u32 {
+        !self.matches(0) & ALL_WAYS
     }
 
     fn free_way(&self) -> Option<usize> {
@@ -103,9 +107,7 @@ pub(super) fn buckets_for(entries: u32) -> u32 {
 }
 
 pub(super) struct Index {
-    /// A power of two of them.
-    buckets: HugeSlice<Bucket>,
-    mask: u32,
+    buckets: HashedSlice<Bucket>,
     len: u32,
 }
 
@@ -118,14 +120,18 @@ impl Index {
     /// An index of so many buckets, a power of two.
     pub(super) fn new(buckets: u32) -> Self {
         Self {
-            buckets: HugeSlice::filled(buckets as usize, Bucket::EMPTY),
-            mask: buckets - 1,
+            buckets: HashedSlice::filled(buckets as usize, Bucket::EMPTY),
             len: 0,
         }
     }
 
-    pub(super) const fn buckets(&self) -> u32 {
-        self.mask + 1
+    pub(super) fn buckets(&self) -> u32 {
+        self.mask() + 1
+    }
+
+    #[inline(always)]
+    fn mask(&self) -> u32 {
+        self.buckets.mask() as u32
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -135,13 +141,13 @@ impl Index {
     /// An entry in `bucket`, if there is one.
     pub(super) fn first_in(&self, bucket: u32) -> Option<u32> {
         let here = self.at(bucket);
-        let way = ways(!here.matches(0)).next()?;
+        let way = ways(here.used()).next()?;
         Some(here.entries[way])
     }
 
     #[cfg(test)]
     pub(super) fn count_in(&self, bucket: u32) -> usize {
-        ways(!self.at(bucket).matches(0)).count()
+        ways(self.at(bucket).used()).count()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -150,7 +156,7 @@ impl Index {
 
     #[inline]
     fn first_bucket(&self, hash: u64) -> u32 {
-        hash as u32 & self.mask
+        hash as u32 & self.mask()
     }
 
     /// The other bucket of an entry with `tag` that is in `bucket`; an involution. The same one only in an index of
@@ -159,29 +165,35 @@ impl Index {
     fn other_bucket(&self, bucket: u32, tag: u16) -> u32 {
         // Odd, so never 0; multiplied, so that neighbouring tags spread over an index of more than 2^16 buckets.
         let distance = (u32::from(tag).wrapping_mul(0x9e37_79b1) >> 8) | 1;
-        (bucket ^ distance) & self.mask
+        (bucket ^ distance) & self.mask()
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, bucket: u32) -> &Bucket {
-        &self.buckets[bucket as usize]
+        self.buckets.at(bucket as usize)
     }
 
     #[inline]
     fn at_mut(&mut self, bucket: u32) -> &mut Bucket {
-        &mut self.buckets[bucket as usize]
+        self.buckets.at_mut(bucket as usize)
+    }
+
+    /// The first bucket of `hash`, as [`Self::first_bucket`] names it.
+    #[inline(always)]
+    fn first(&self, hash: u64) -> &Bucket {
+        self.buckets.at(hash as u32 as usize)
     }
 
     /// Starts loading the first bucket of `hash`.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch_read(self.at(self.first_bucket(hash)));
+        prefetch_read(self.first(hash));
     }
 
     /// The entry that most likely belongs to `hash`, by its tag in the first bucket.
     #[inline(always)]
     pub(super) fn guess(&self, hash: u64) -> Option<u32> {
-        let bucket = self.at(self.first_bucket(hash));
+        let bucket = self.first(hash);
         let way = bucket.matches(tag_of(hash)).trailing_zeros();
         bucket.entries.get(way as usize).copied()
     }
@@ -189,7 +201,7 @@ impl Index {
     /// Whether there is nothing under `hash`, where [`Self::guess`] found nothing.
     #[inline(always)]
     pub(super) fn has_none(&self, hash: u64) -> bool {
-        self.at(self.first_bucket(hash)).passed == 0
+        self.first(hash).head[PASSED] == 0
     }
 
     /// The entry under `hash` for which `is` holds.
@@ -199,7 +211,9 @@ impl Index {
         let first = self.first_bucket(hash);
         let bucket = self.at(first);
         match bucket.find(tag, &mut is) {
-            None if bucket.passed != 0 => self.at(self.other_bucket(first, tag)).find(tag, &mut is),
+            None if bucket.head[PASSED] != 0 => {
+                self.at(self.other_bucket(first, tag)).find(tag, &mut is)
+            }
             found => found,
         }
     }
@@ -221,7 +235,7 @@ impl Index {
         }
         for bucket in [first, second] {
             for way in 0..WAYS {
-                let to = self.other_bucket(bucket, self.at(bucket).tags[way]);
+                let to = self.other_bucket(bucket, self.at(bucket).head[way]);
                 if let Some(free) = self.at(to).free_way() {
                     let (tag, entry, away) = self.take(bucket, way);
                     // Away from its first bucket here, it is at home there, and the other way round.
@@ -249,7 +263,7 @@ impl Index {
         let second = self.other_bucket(first, tag_of(hash));
         let of = |bucket: u32| {
             let bucket = self.at(bucket);
-            ways(!bucket.matches(0)).map(|way| bucket.entries[way])
+            ways(bucket.used()).map(|way| bucket.entries[way])
         };
         // In an index of one bucket both are the same, and naming an entry twice does no harm.
         of(first).chain(of(second))
@@ -263,7 +277,7 @@ impl Index {
     /// Takes `entry` out of `bucket`, where it is.
     pub(super) fn remove(&mut self, bucket: u32, entry: u32) {
         let here = self.at(bucket);
-        let Some(way) = ways(!here.matches(0)).find(|&way| here.entries[way] == entry) else {
+        let Some(way) = ways(here.used()).find(|&way| here.entries[way] == entry) else {
             debug_assert!(false, "entry {entry} is not in bucket {bucket}");
             return;
         };
@@ -273,13 +287,13 @@ impl Index {
     fn put(&mut self, place: Place, tag: u16, entry: u32) {
         self.len += 1;
         let bucket = self.at_mut(place.bucket);
-        bucket.tags[place.way] = tag;
+        bucket.head[place.way] = tag;
         bucket.entries[place.way] = entry;
         if place.away {
-            bucket.away |= 1 << place.way;
+            bucket.head[AWAY] |= 1 << place.way;
             let first = self.other_bucket(place.bucket, tag);
             let first = self.at_mut(first);
-            first.passed = first.passed.saturating_add(1);
+            first.head[PASSED] = first.head[PASSED].saturating_add(1);
         }
     }
 
@@ -287,15 +301,15 @@ impl Index {
     fn take(&mut self, bucket: u32, way: usize) -> (u16, u32, bool) {
         self.len -= 1;
         let here = self.at_mut(bucket);
-        let tag = std::mem::replace(&mut here.tags[way], 0);
+        let tag = std::mem::replace(&mut here.head[way], 0);
         let entry = here.entries[way];
-        let away = here.away & 1 << way != 0;
-        here.away &= !(1 << way);
+        let away = here.head[AWAY] & 1 << way != 0;
+        here.head[AWAY] &= !(1 << way);
         if away {
             let first = self.other_bucket(bucket, tag);
             let first = self.at_mut(first);
-            if first.passed != u16::MAX {
-                first.passed -= 1;
+            if first.head[PASSED] != u16::MAX {
+                first.head[PASSED] -= 1;
             }
         }
         (tag, entry, away)
@@ -318,16 +332,16 @@ mod tests {
             let way = (0..WAYS)
                 .find(|&way| {
                     let at = index.at(bucket);
-                    at.tags[way] == tag_of(hash) && at.entries[way] == entry
+                    at.head[way] == tag_of(hash) && at.entries[way] == entry
                 })
                 .expect("where the owner was told");
-            assert_eq!(index.at(bucket).away >> way & 1 != 0, bucket != first);
+            assert_eq!(index.at(bucket).head[AWAY] >> way & 1 != 0, bucket != first);
             passed[first as usize] += u16::from(bucket != first);
             assert_eq!(index.find(hash, |found| found == entry), Some(entry));
             assert!(index.residents(hash).any(|resident| resident == entry));
         }
         for (bucket, passed) in index.buckets.iter().zip(passed) {
-            assert_eq!(bucket.passed, passed);
+            assert_eq!(bucket.head[PASSED], passed);
         }
         let used: u32 = index
             .buckets
@@ -424,7 +438,11 @@ mod tests {
             let place = index.make_room(hash, |_, _| {}).expect("room");
             index.occupy(place, hash, entry);
         }
-        let away: u32 = index.buckets.iter().map(|b| b.away.count_ones()).sum();
+        let away: u32 = index
+            .buckets
+            .iter()
+            .map(|b| b.head[AWAY].count_ones())
+            .sum();
         assert!(away * 100 < entries, "{away} of {entries} away");
     }
 }

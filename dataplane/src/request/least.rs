@@ -30,7 +30,7 @@ pub(super) fn least(
     let least = scratch.standing.refresh(view, &scratch.candidates)?;
     vector::wide(
         #[inline(always)]
-        || {
+        |_| {
             let weight = match thrift_per_s {
                 0 => Weight::ONE,
                 _ => Weight::new(thrift_per_s, least.work_us, least.rate_q),

@@ -148,9 +148,72 @@ impl<T: Copy + fmt::Debug> fmt::Debug for HugeSlice<T> {
     }
 }
 
+/// A power of two of places that hashes fall into.
+pub struct HashedSlice<T: Copy> {
+    /// Never empty, its length a power of two.
+    places: HugeSlice<T>,
+}
+
+impl<T: Copy> HashedSlice<T> {
+    /// `len` copies of `value`, or as many as the next power of two; see [`HugeSlice::filled`].
+    #[must_use]
+    pub fn filled(len: usize, value: T) -> Self {
+        Self {
+            places: HugeSlice::filled(len.next_power_of_two(), value),
+        }
+    }
+
+    /// What makes of a hash the number of its place.
+    #[inline(always)]
+    #[must_use]
+    pub fn mask(&self) -> usize {
+        self.places.len - 1
+    }
+
+    /// The place that the lowest bits of `hash` name.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(&self, hash: usize) -> &T {
+        // SAFETY: the length is a power of two, so at least one, and what is masked by one less is below it.
+        unsafe { self.places.get_unchecked(hash & self.mask()) }
+    }
+
+    /// The same, to change.
+    #[inline(always)]
+    #[must_use]
+    pub fn at_mut(&mut self, hash: usize) -> &mut T {
+        let at = hash & self.mask();
+        // SAFETY: as in `at`.
+        unsafe { self.places.get_unchecked_mut(at) }
+    }
+}
+
+impl<T: Copy> Deref for HashedSlice<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        &self.places
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashes_fall_into_places() {
+        for (asked, made) in [(0, 1), (1, 1), (3, 4), (4, 4), (5, 8)] {
+            let mut places = HashedSlice::filled(asked, usize::MAX);
+            assert_eq!((places.len(), places.mask()), (made, made - 1));
+            for at in 0..made {
+                *places.at_mut(at | (made * 5)) = at;
+            }
+            for hash in [0, 1, made - 1, made, 3 * made + 1, usize::MAX] {
+                assert_eq!(*places.at(hash), hash % made);
+            }
+        }
+    }
 
     #[test]
     fn holds_what_it_was_filled_with_and_what_was_written() {

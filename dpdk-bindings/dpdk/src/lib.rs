@@ -33,7 +33,7 @@
 //!
 //! # Without DPDK
 //!
-//! With `default-features = false` the crate links nothing and offers [`prefetch`], [`tsc`], [`vector`], [`carryless`] and [`HugeSlice`] alone, for packet
+//! With `default-features = false` the crate links nothing and offers [`prefetch`], [`tsc`], [`vector`], [`carryless`], [`aes_hash`], [`HugeSlice`] and [`HashedSlice`] alone, for packet
 //! code that also runs in tests, fuzzers and replays.
 //!
 //! # Example
@@ -57,6 +57,7 @@
 //! # fn main() {}
 //! ```
 
+pub mod aes_hash;
 pub mod carryless;
 mod huge_slice;
 pub mod prefetch;
@@ -88,7 +89,7 @@ pub mod wait;
 
 #[cfg(feature = "hash")]
 pub use self::hash::{HashConfig, HashError, HashTable};
-pub use self::huge_slice::HugeSlice;
+pub use self::huge_slice::{HashedSlice, HugeSlice};
 #[cfg(feature = "eal")]
 pub use self::{
     eal::{Eal, EalError},

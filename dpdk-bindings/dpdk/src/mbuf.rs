@@ -150,7 +150,10 @@ impl Mbuf {
         // one owner, see `data_mut`.
         unsafe {
             self.grow_front(n);
-            Some(&mut *data_start(self.as_ptr()).cast::<[u8; N]>())
+            let head = data_start(self.as_ptr());
+            // Within a buffer, which the compiler does not know to be somewhere.
+            std::hint::assert_unchecked(!head.is_null());
+            Some(&mut *head.cast::<[u8; N]>())
         }
     }
 

@@ -33,6 +33,7 @@ pub struct TxQueue {
     index: u16,
     multi_segment: bool,
     taken: u64,
+    taken_bytes: u64,
     rejected: u64,
     port: Arc<PortInner>,
     _not_sync: NotSync,
@@ -96,6 +97,13 @@ impl RxQueue {
     }
 }
 
+/// What packets come to: their bytes, and their numbers of segments or-ed together.
+#[derive(Clone, Copy)]
+struct Sizes {
+    bytes: u64,
+    any_segments: usize,
+}
+
 impl TxQueue {
     /// The owner of queue `index` of a port that has just been started with more than `index` transmit queues. The
     /// caller makes one only.
@@ -105,6 +113,7 @@ impl TxQueue {
             index,
             multi_segment,
             taken: 0,
+            taken_bytes: 0,
             rejected: 0,
             port: Arc::clone(port),
             _not_sync: PhantomData,
@@ -118,9 +127,11 @@ impl TxQueue {
     /// driver send only a part, or read past it: they are freed before, and counted ([`TxQueue::rejected`]).
     #[inline]
     pub fn transmit<const N: usize>(&mut self, from: &mut ArrayVec<Mbuf, N>) -> usize {
+        let mut sizes = Self::sizes_of(from);
         // Each has one segment at least.
-        if !self.multi_segment && from.iter().fold(0, |any, mbuf| any | mbuf.segments()) > 1 {
+        if !self.multi_segment && sizes.any_segments > 1 {
             self.reject_chains(from);
+            sizes = Self::sizes_of(from);
         }
         let held = from.len();
         let offered = held.min(u16::MAX.into()) as u16;
@@ -144,6 +155,10 @@ impl TxQueue {
             taken
         };
         self.taken += taken as u64;
+        self.taken_bytes += sizes.bytes;
+        if taken != held {
+            self.taken_bytes -= Self::sizes_of(from).bytes;
+        }
         taken
     }
 
@@ -165,10 +180,29 @@ impl TxQueue {
         self.taken
     }
 
+    /// Their bytes.
+    #[must_use]
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
+    }
+
     /// Chained packets freed so far because the port sends single segments only.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected
+    }
+
+    /// What the packets come to, read in one go.
+    #[inline(always)]
+    fn sizes_of(mbufs: &[Mbuf]) -> Sizes {
+        let nothing = Sizes {
+            bytes: 0,
+            any_segments: 0,
+        };
+        mbufs.iter().fold(nothing, |sizes, mbuf| Sizes {
+            bytes: sizes.bytes + mbuf.len() as u64,
+            any_segments: sizes.any_segments | mbuf.segments(),
+        })
     }
 
     #[cold]

@@ -1,7 +1,7 @@
 //! Code compiled twice: for every processor of its kind, and for those of the last ten years.
 //!
 //! The compiler uses only the instructions that every x86_64 has, which is what a program that is to run on all of them may use: a
-//! plain loop is vectorised with SSE2 only. [`wide`] runs the very same code compiled for x86-64-v3 (AVX2, BMI, MOVBE) and
+//! plain loop is vectorised with SSE2 only. [`wide`] runs the very same code compiled for x86-64-v3 (AVX2, BMI, MOVBE), AES-NI and
 //! PCLMULQDQ where the processor has them; the source is one, so the scalar twin is the code itself. What the
 //! compiler does badly is written out in AVX2, each with a plain loop as its twin, and a test holds one against the other.
 
@@ -11,16 +11,37 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Runs `work`, with the instructions of x86-64-v3 where there are. Meant for closures that are `#[inline(always)]` inside and
-/// hold the whole loop: what is not inlined into them is compiled for every processor.
+/// What the code in hand may use, as [`wide`] tells it: known where it is compiled, so that nothing is asked at run time.
+#[derive(Debug, Clone, Copy)]
+pub struct Level {
+    /// Only ever where the processor has been asked for every feature that `v3` needs.
+    wide: bool,
+}
+
+impl Level {
+    /// The processor's, asked for.
+    #[inline(always)]
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            wide: is_wide(),
+            #[cfg(not(target_arch = "x86_64"))]
+            wide: false,
+        }
+    }
+}
+
+/// Runs `work`, with the instructions of x86-64-v3 where there are, and tells it which it is. Meant for closures that are
+/// `#[inline(always)]` inside and hold the whole loop: what is not inlined into them is compiled for every processor.
 #[inline(always)]
-pub fn wide<R>(work: impl FnOnce() -> R) -> R {
+pub fn wide<R>(work: impl FnOnce(Level) -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         // SAFETY: the processor has been asked for every feature that `v3` needs.
         return unsafe { v3(work) };
     }
-    work()
+    work(Level { wide: false })
 }
 
 /// Whether the processor has every feature that `v3` enables.
@@ -34,7 +55,8 @@ fn is_wide() -> bool {
     #[cold]
     fn ask() -> bool {
         use std::arch::is_x86_feature_detected as has;
-        let all = has!("avx2")
+        let all = has!("aes")
+            && has!("avx2")
             && has!("bmi1")
             && has!("bmi2")
             && has!("lzcnt")
@@ -52,10 +74,10 @@ fn is_wide() -> bool {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,movbe,pclmulqdq,popcnt")]
+#[target_feature(enable = "aes,avx2,bmi1,bmi2,lzcnt,movbe,pclmulqdq,popcnt")]
 #[inline]
-fn v3<R>(work: impl FnOnce() -> R) -> R {
-    work()
+fn v3<R>(work: impl FnOnce(Level) -> R) -> R {
+    work(Level { wide: true })
 }
 
 /// The bits of `byte` spread over eight lanes: all ones where the bit is set. Loops over the lanes become vector instructions.
@@ -217,30 +239,30 @@ pub fn at_most(figures: &[u32; 64], limit: u32) -> u64 {
     each_at_most(figures, limit)
 }
 
-/// A bit for each of ten figures that is `wanted`.
+/// A bit for each of twelve figures that is `wanted`.
 #[inline(always)]
 #[must_use]
-pub fn equal(figures: &[u16; 10], wanted: u16) -> u32 {
+pub fn equal(figures: &[u16; 12], wanted: u16) -> u32 {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{
-            __m128i, _mm_cmpeq_epi16, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16,
-            _mm_set1_epi16,
+            __m128i, _mm_cmpeq_epi16, _mm_loadl_epi64, _mm_loadu_si128, _mm_movemask_epi8,
+            _mm_packs_epi16, _mm_set1_epi16,
         };
-        // SAFETY: every x86_64 has SSE2, which is all that these need; a load is of eight figures, those from 0 and those
-        // from 2 on, which are within the ten, and needs no alignment.
+        // SAFETY: every x86_64 has SSE2, which is all that these need; the loads are of the first eight figures and of the last
+        // four, and need no alignment.
         let found = unsafe {
             let wanted = _mm_set1_epi16(wanted as i16);
             let first = figures.as_ptr();
             let low = _mm_loadu_si128(first.cast::<__m128i>());
-            let high = _mm_loadu_si128(first.add(2).cast::<__m128i>());
+            let high = _mm_loadl_epi64(first.add(8).cast::<__m128i>());
             _mm_movemask_epi8(_mm_packs_epi16(
                 _mm_cmpeq_epi16(low, wanted),
                 _mm_cmpeq_epi16(high, wanted),
             )) as u32
         };
-        // Of the second eight only the last two are new.
-        found & 0xFF | found >> 6 & 0x300
+        // Behind the twelve the second vector has zeros.
+        found & 0xFFF
     }
     #[cfg(not(target_arch = "x86_64"))]
     each_equal(figures, wanted)
@@ -279,10 +301,14 @@ impl Masked {
 /// Whether each of the texts matches.
 #[inline(always)]
 #[must_use]
-pub fn all_match<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 32]; N]) -> bool {
+pub fn all_match<const N: usize>(
+    level: Level,
+    wanted: &[Masked; N],
+    texts: [&[u8; 32]; N],
+) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if is_wide() {
-        // SAFETY: the processor has been asked in the line above for all that x86-64-v3 has, AVX2 among it.
+    if level.wide {
+        // SAFETY: there is such a level only where the processor has been asked for all that x86-64-v3 has, AVX2 among it.
         return unsafe { avx2::all_match(wanted, texts) };
     }
     each_matches(wanted, texts)
@@ -299,7 +325,7 @@ fn each_matches<const N: usize>(wanted: &[Masked; N], texts: [&[u8; 32]; N]) -> 
 
 /// As [`equal`], one by one.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn each_equal(figures: &[u16; 10], wanted: u16) -> u32 {
+fn each_equal(figures: &[u16; 12], wanted: u16) -> u32 {
     let bits = figures.iter().enumerate();
     bits.fold(0, |bits, (at, figure)| {
         bits | u32::from(*figure == wanted) << at
