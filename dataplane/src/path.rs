@@ -27,7 +27,7 @@ use crate::verdict::MetadataNote;
 
 /// Frames that a burst has at the most: with more, what is done once a burst costs less of each, and what is prefetched for all of
 /// them leaves the first-level cache before it is used (docs/performance.md).
-pub const BURST: usize = 64;
+pub const BURST: usize = 48;
 
 /// Whether an address is of the link only (RFC 4291 §2.5.6): packets from or to it are not forwarded.
 #[inline]
@@ -196,8 +196,6 @@ pub struct Path<'a> {
     pub(crate) now_ms: u32,
     /// The configuration as the fast path compares it.
     pub(crate) plan: &'a Plan,
-    /// What the last destination was found to be.
-    pub(crate) target: Option<(u128, Target)>,
     /// The way to the last reply's client.
     pub(crate) way: Option<Way<'a>>,
     /// What the last request was believed to claim.

@@ -189,9 +189,14 @@ impl<P: PacketPool> Worker<P> {
     /// Passes the quiescent point: takes up a newer generation if there is one. Once a round of the loop.
     #[inline]
     pub fn begin(&mut self) {
+        if !self.reader.has_newer() {
+            return;
+        }
+        let own = &mut self.own;
+        own.charges
+            .tell(&self.shared.inflight, &mut own.scratch.standing);
         if self.reader.refresh() {
             let aft = self.reader.get();
-            let own = &mut self.own;
             own.loads.retire(aft, own.id);
             own.scratch.standing.forget();
             own.counters.set(Figure::Epoch, self.reader.epoch());
@@ -270,7 +275,6 @@ impl<P: PacketPool> Worker<P> {
             now_ms: now.mono_ms(),
             plan: &self.plan,
             mac: MacCheck::Unknown,
-            target: None,
             way: None,
             claims: None,
             learned: false,
@@ -284,6 +288,7 @@ impl<P: PacketPool> Worker<P> {
         if !self.fast {
             quick.fill(Quick::NOTHING);
         }
+        let full = packets.is_full();
         let mut tally = Tally::default();
         let mut outs = Outs::default();
         let mut at = 0;
@@ -322,7 +327,7 @@ impl<P: PacketPool> Worker<P> {
         let own = &mut *path.own;
         tally.enter(&mut own.counters);
         own.charges
-            .tell(&self.shared.inflight, &mut own.scratch.standing);
+            .end_burst(full, &self.shared.inflight, &mut own.scratch.standing);
         outs.part(packets, egress);
         bytes
     }
@@ -334,7 +339,10 @@ impl<P: PacketPool> Worker<P> {
         if self.own.loads.is_time_to_tell(now.mono_us) {
             self.tell_loads(now);
         }
-        self.own.flows.settle(SETTLED_BUCKETS);
+        let own = &mut self.own;
+        own.charges
+            .end_round(&self.shared.inflight, &mut own.scratch.standing);
+        own.flows.settle(SETTLED_BUCKETS);
         let now_ms = now.mono_ms();
         let elapsed_ms = now_ms.wrapping_sub(self.seen.swept_ms);
         if elapsed_ms > 0 {

@@ -84,7 +84,7 @@ pub use mac::{
 };
 pub use object::{Object, Place};
 pub use report::{Event, EventOp, Report, ReportView};
-pub use request::{Labels, Request, RequestView};
+pub use request::{Labels, Request, RequestForm, RequestView};
 pub use signature::{DomainKey, SignatureChain};
 pub use verifier::{ExpandedMaster, MAX_LANES, Signers, Verifier};
 

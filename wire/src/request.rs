@@ -225,6 +225,32 @@ impl<'a> TryFrom<Object<'a>> for RequestView<'a> {
     }
 }
 
+/// What says how a request without prefixes is divided: of two of one form both are well-formed, or neither is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct RequestForm {
+    /// Experiment, version, kind, flags.
+    head: [u8; 4],
+    key_id: [u8; 2],
+    /// Of labels and prefixes.
+    counts: [u8; 2],
+    len: usize,
+}
+
+impl RequestForm {
+    /// The form of the request that `data` are, if they are one; `None` where it has prefixes, whose depths must ascend
+    /// besides.
+    #[inline(always)]
+    pub fn of(data: &[u8]) -> Option<Self> {
+        let fixed = data.first_chunk::<REQUEST_FIXED_LEN>()?;
+        (fixed[at::N_PREFIX] == 0).then_some(Self {
+            head: [fixed[0], fixed[1], fixed[2], fixed[head::FLAGS]],
+            key_id: [fixed[head::KEY_ID], fixed[head::KEY_ID + 1]],
+            counts: [fixed[at::N_LABELS], fixed[at::N_PREFIX]],
+            len: data.len(),
+        })
+    }
+}
+
 /// The first prefix whose depth is out of order.
 struct DepthFault {
     index: usize,
@@ -296,6 +322,60 @@ mod tests {
 
     fn malformed(offset: usize, what: Malformation) -> Result<(), ParseError> {
         Err(ParseError::Malformed { offset, what })
+    }
+
+    #[test]
+    fn of_one_form_all_or_none_are_well_formed() {
+        let mut well_formed = 0;
+        let changes = || {
+            let others = [
+                [0, 0xA5],
+                [1, 0xFF],
+                [2, 0x22],
+                [3, 4],
+                [3, 0xFB],
+                [4, 1],
+                [5, 1],
+                [27, 1],
+            ];
+            others.into_iter().chain((0..10).map(|labels| [26, labels]))
+        };
+        let sound = {
+            let mut data = [0; 128];
+            Request::default().emit(&mut data).unwrap();
+            data
+        };
+        for [one, other] in changes().flat_map(|one| changes().map(move |other| [one, other])) {
+            for len in 0..80 {
+                let mut data = sound;
+                for [at, value] in [one, other] {
+                    data[usize::from(at)] = value;
+                }
+                let form = RequestForm::of(&data[..len]);
+                let is_request = RequestView::of(&data[..len]).is_some();
+                let has_form = len >= REQUEST_FIXED_LEN && data[27] == 0;
+                assert_eq!(form.is_some(), has_form);
+                // All that has no say in it.
+                for at in (6..26).chain(28..128) {
+                    data[at] ^= 0xFF;
+                }
+                if let Some(form) = form {
+                    well_formed += u32::from(is_request);
+                    assert_eq!(RequestForm::of(&data[..len]), Some(form));
+                    assert_eq!(RequestView::of(&data[..len]).is_some(), is_request);
+                    assert_ne!(RequestForm::of(&data[..len + 1]), Some(form));
+                }
+                for at in [0, 1, 2, 3, 4, 5, 26] {
+                    data[at] ^= 1;
+                    assert!(
+                        form.is_none() || RequestForm::of(&data[..len]) != form,
+                        "{at}"
+                    );
+                    data[at] ^= 1;
+                }
+            }
+        }
+        assert!(well_formed > 50, "{well_formed}");
     }
 
     #[test]

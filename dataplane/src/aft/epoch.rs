@@ -257,10 +257,14 @@ impl<T> Reader<T> {
     /// Neither waits nor allocates nor frees.
     #[inline]
     pub fn refresh(&mut self) -> bool {
-        if self.newest.load(Ordering::Acquire) == self.held.epoch {
-            return false;
-        }
-        self.take_newest()
+        self.has_newer() && self.take_newest()
+    }
+
+    /// Whether [`Self::refresh`] would take another generation, as far as is known.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_newer(&self) -> bool {
+        self.newest.load(Ordering::Acquire) != self.held.epoch
     }
 
     #[cold]

@@ -154,6 +154,12 @@ impl Aft {
         self.by_id.get(id)
     }
 
+    /// The same where it is probably in `likely`, a slot that has a tenant.
+    #[inline(always)]
+    pub(crate) fn slot_near(&self, likely: Slot, id: InstanceId) -> Option<Slot> {
+        self.by_id.get_near(likely, id)
+    }
+
     /// The instance whose encapsulated replies come from `source`. Of two the one registered last.
     #[inline]
     #[must_use]

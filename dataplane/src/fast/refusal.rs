@@ -2,7 +2,7 @@
 //!
 //! A flood of these is what an attacker sends, so each is to cost little.
 
-use afr_wire::RequestView;
+use afr_wire::{RequestForm, RequestView};
 use dpdk::vector::wide;
 
 use super::MacCheck;
@@ -37,8 +37,9 @@ impl Path<'_> {
             #[inline(always)]
             |_| {
                 let mut refused = 0_u64;
+                let mut last = Last::default();
                 for (packet, quick) in packets[at..].iter().zip(&quick[at..]) {
-                    if !self.is_refused(packet.data(), quick) {
+                    if !self.is_refused(packet.data(), quick, &mut last) {
                         break;
                     }
                     refused += 1;
@@ -53,20 +54,18 @@ impl Path<'_> {
 
     /// Whether it is a well-formed request that is not its sender's, on a packet that would open a flow.
     #[inline(always)]
-    fn is_refused(&mut self, frame: &[u8], quick: &Quick) -> bool {
+    fn is_refused(&self, frame: &[u8], quick: &Quick, last: &mut Last) -> bool {
         if !quick.may_be_refused() {
             return false;
         }
         let Some(addresses) = addresses(frame) else {
             return false;
         };
-        let source = address(addresses, 0);
-        let destination = address(addresses, 16);
         frame[ETHERNET_LEN + 7] > 1
-            && is_client(source)
-            && self.target_of(destination) != Target::UnknownClass
+            && (is_global(addresses) || is_client(address(addresses, 0)))
+            && self.has_class(addresses, last)
             && !self.is_of_a_flow(addresses, quick)
-            && RequestView::of(object(frame, quick.shape.object_len)).is_some()
+            && last.is_well_formed(object(frame, quick.shape.object_len))
     }
 
     /// Whether there is a flow that the packet is of.
@@ -84,16 +83,48 @@ impl Path<'_> {
         is_known()
     }
 
-    /// What `destination` is. Most packets of a burst have the same.
+    /// Whether the destination, a service's, is of a class or of none in particular. Most packets of a burst have the same.
     #[inline(always)]
-    fn target_of(&mut self, destination: u128) -> Target {
-        match self.target {
-            Some((of, target)) if of == destination => target,
-            _ => {
-                let target = Target::of(self.config, destination);
-                self.target = Some((destination, target));
-                target
-            }
+    fn has_class(&self, addresses: &[u8; 32], last: &mut Last) -> bool {
+        let destination = addresses.last_chunk::<16>();
+        if destination == last.destination.as_ref() {
+            return true;
         }
+        let has_class = Target::of(self.config, address(addresses, 16)) != Target::UnknownClass;
+        if has_class {
+            last.destination = destination.copied();
+        }
+        has_class
     }
+}
+
+/// What was found of a packet that was refused, for the next, which mostly is like it.
+#[derive(Default)]
+struct Last {
+    /// A destination that has a class.
+    destination: Option<[u8; 16]>,
+    /// The form of a well-formed request.
+    form: Option<RequestForm>,
+}
+
+impl Last {
+    /// Whether the object is a well-formed request.
+    #[inline(always)]
+    fn is_well_formed(&mut self, object: &[u8]) -> bool {
+        let form = RequestForm::of(object);
+        if form.is_some() && form == self.form {
+            return true;
+        }
+        let is_well_formed = RequestView::of(object).is_some();
+        if is_well_formed {
+            self.form = form;
+        }
+        is_well_formed
+    }
+}
+
+/// Whether the source is a global unicast address (2000::/3), as most clients' are ([`is_client`]).
+#[inline(always)]
+const fn is_global(addresses: &[u8; 32]) -> bool {
+    addresses[0] >> 5 == 1
 }

@@ -39,7 +39,7 @@ impl<'a> Path<'a> {
         if traffic_class(be32(frame, ETHERNET_LEN)) & ECN != 0 {
             return None;
         }
-        self.aft.slot_behind(address(frame, ETHERNET_LEN + 8))?;
+        let sender = self.aft.slot_behind(address(frame, ETHERNET_LEN + 8))?;
         let inner_at = usize::from(quick.shape.l4);
         let inner = frame.get(inner_at..)?;
         let head = inner.first_chunk::<IPV6_LEN>()?;
@@ -76,7 +76,7 @@ impl<'a> Path<'a> {
             let same = if self.macs_checked && !(quick.known && self.learned) {
                 quick.known
             } else {
-                self.is_applied(report)
+                self.is_applied(sender, report)
             };
             if same {
                 tally.same += 1;

@@ -60,20 +60,30 @@ impl Path<'_> {
     }
 
     /// Whether `bytes` are the report last applied, told by its order alone: "equal to the last: already applied, one
-    /// comparison". Nothing is done with them, so nothing else of them matters.
-    #[inline]
-    pub(crate) fn is_applied(&self, bytes: &[u8]) -> bool {
-        self.reporter(bytes)
+    /// comparison". Nothing is done with them, so nothing else of them matters. It is probably of the tenant of `likely`.
+    #[inline(always)]
+    pub(crate) fn is_applied(&self, likely: Slot, bytes: &[u8]) -> bool {
+        self.reporter_by(bytes, |id| self.aft.slot_near(likely, id))
             .is_some_and(|(slot, order)| self.is_last(slot, order))
     }
 
     /// Whose report it is, and which: by its first bytes.
     #[inline(always)]
     pub(crate) fn reporter(&self, bytes: &[u8]) -> Option<(Slot, ReportOrder)> {
+        self.reporter_by(bytes, |id| self.aft.slot_of(id))
+    }
+
+    /// The same, the slot of the instance's id told by `slot_of`.
+    #[inline(always)]
+    fn reporter_by(
+        &self,
+        bytes: &[u8],
+        slot_of: impl FnOnce(InstanceId) -> Option<Slot>,
+    ) -> Option<(Slot, ReportOrder)> {
         const HEAD: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
         let fixed = bytes.first_chunk::<REPORT_FIXED_LEN>()?;
         let order = Self::order_of(fixed)?;
-        let slot = self.aft.slot_of(InstanceId(be32(fixed, 8)))?;
+        let slot = slot_of(InstanceId(be32(fixed, 8)))?;
         (be32(fixed, 0) & 0xFFFF_FF00 == HEAD).then_some((slot, order))
     }
 

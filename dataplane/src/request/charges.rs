@@ -1,9 +1,11 @@
-//! What this worker has charged in the burst in work, told to all at its end.
+//! What this worker has charged in the burst in work and a few before, told to all together.
 //!
 //! A charge that all see at once costs two locked additions, each of which holds up everything behind it, and the lines of both
-//! counters belong to whichever worker charged last. So a worker keeps a burst's charges to itself, counts them in its own
+//! counters belong to whichever worker charged last. So a worker keeps charges to itself for as long as full bursts follow each
+//! other, [`TOLD_AFTER`] at the most, counts them in its own
 //! decisions ([`View`](super::score::View)), and adds them to [`Inflight`] together: once an instance, and once a group of
-//! them. The other workers hear of a charge some microseconds later.
+//! them. The other workers hear of a charge some microseconds later. It is told before the worker takes up another generation:
+//! whoever has the instance's slot in that is not charged for it.
 
 use arrayvec::ArrayVec;
 
@@ -13,13 +15,22 @@ use crate::id::Slot;
 use crate::memory::room;
 use crate::path::BURST;
 
+/// Full bursts after which charges are told.
+pub const TOLD_AFTER: usize = 8;
+/// Charges that are kept, at the most.
+const KEPT: usize = TOLD_AFTER * BURST;
+
 /// Charges that are not told yet.
 #[derive(Debug)]
 pub struct Charges {
     /// By slot.
     sums: Vec<Charge>,
     /// What was charged, in order, a slot as often as it was.
-    slots: ArrayVec<Slot, BURST>,
+    slots: ArrayVec<Slot, KEPT>,
+    /// Bursts that ended since.
+    bursts: usize,
+    /// Whether one ended since it was asked last.
+    is_fresh: bool,
     /// By 64 slots: a bit for each of their groups in which something was charged.
     groups: Vec<u8>,
 }
@@ -29,6 +40,8 @@ impl Charges {
     pub const NONE: &Self = &Self {
         sums: Vec::new(),
         slots: ArrayVec::new_const(),
+        bursts: 0,
+        is_fresh: false,
         groups: Vec::new(),
     };
 
@@ -38,6 +51,8 @@ impl Charges {
         Self {
             sums: vec![Charge::default(); slots],
             slots: ArrayVec::new(),
+            bursts: 0,
+            is_fresh: false,
             groups: vec![0; slots.div_ceil(64)],
         }
     }
@@ -68,7 +83,7 @@ impl Charges {
         }
     }
 
-    /// The sum that one more charge of `slot` goes to. `None`: as many were made as a burst has packets, or there is no such slot.
+    /// The sum that one more charge of `slot` goes to. `None`: as many were made as are kept, or there is no such slot.
     #[inline(always)]
     fn sum(&mut self, slot: Slot) -> Option<&mut Charge> {
         let sum = self.sums.get_mut(slot.index())?;
@@ -90,9 +105,28 @@ impl Charges {
         &self.slots
     }
 
+    /// A burst has ended. What was charged is told if it was not full, for then another may not follow soon, or if it is time.
+    #[inline(always)]
+    pub fn end_burst(&mut self, full: bool, inflight: &Inflight, standing: &mut Standing) {
+        self.bursts += 1;
+        self.is_fresh = true;
+        if !full || self.bursts >= TOLD_AFTER {
+            self.tell(inflight, standing);
+        }
+    }
+
+    /// What is not told is told, unless a burst has ended since this was called last.
+    #[inline(always)]
+    pub fn end_round(&mut self, inflight: &Inflight, standing: &mut Standing) {
+        if !std::mem::take(&mut self.is_fresh) {
+            self.tell(inflight, standing);
+        }
+    }
+
     /// Adds all to what every worker sees. `standing` has counted them already, or looks at their groups again.
     #[inline]
     pub fn tell(&mut self, inflight: &Inflight, standing: &mut Standing) {
+        self.bursts = 0;
         if !self.slots.is_empty() {
             self.tell_some(inflight, standing);
         }
@@ -162,10 +196,43 @@ mod tests {
     }
 
     #[test]
+    fn charges_wait_for_as_long_as_full_bursts_follow_each_other() {
+        let (inflight, mut standing) = (Inflight::new(100), Standing::new(100));
+        let mut charges = Charges::new(100);
+        let mut all = 0;
+        let mut charge = |charges: &mut Charges| {
+            charges.commit(&inflight, SLOT, 3);
+            all += 3;
+            (0, all)
+        };
+        for _ in 0..3 {
+            let before = told(&inflight, SLOT);
+            for burst in 1..=TOLD_AFTER {
+                let now = charge(&mut charges);
+                charges.end_burst(true, &inflight, &mut standing);
+                let seen = if burst == TOLD_AFTER { now } else { before };
+                assert_eq!(told(&inflight, SLOT), seen, "{burst}");
+                charges.end_round(&inflight, &mut standing);
+                assert_eq!(told(&inflight, SLOT), seen, "{burst}");
+            }
+        }
+        let now = charge(&mut charges);
+        charges.end_burst(false, &inflight, &mut standing);
+        assert_eq!(told(&inflight, SLOT), now, "no full burst");
+        let before = now;
+        let now = charge(&mut charges);
+        charges.end_burst(true, &inflight, &mut standing);
+        charges.end_round(&inflight, &mut standing);
+        assert_eq!(told(&inflight, SLOT), before);
+        charges.end_round(&inflight, &mut standing);
+        assert_eq!(told(&inflight, SLOT), now, "nothing followed");
+    }
+
+    #[test]
     fn what_there_is_no_room_for_is_told_at_once() {
         let (inflight, mut standing) = (Inflight::new(100), Standing::new(100));
         let mut charges = Charges::new(100);
-        for _ in 0..BURST {
+        for _ in 0..KEPT {
             charges.commit(&inflight, SLOT, 1);
         }
         charges.commit(&inflight, SLOT, 10);
@@ -173,6 +240,6 @@ mod tests {
         charges.commit(&inflight, Slot(100), 1);
         assert_eq!(told(&inflight, SLOT), (100, 10));
         charges.tell(&inflight, &mut standing);
-        assert_eq!(told(&inflight, SLOT), (100, 10 + BURST as u64));
+        assert_eq!(told(&inflight, SLOT), (100, 10 + KEPT as u64));
     }
 }

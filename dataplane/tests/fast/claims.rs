@@ -2,6 +2,8 @@
 
 use afr_dataplane::config::{Claim, Key, NextHop, PlainDispatch, PolicyKind, Saturation, Spill};
 use afr_dataplane::counters::Figure;
+use afr_dataplane::id::Slot;
+use afr_dataplane::path::BURST;
 use afr_dataplane::verdict::{DispatchReason, DropReason, MetadataNote};
 use afr_wire::{
     CatalogueVersion, DomainId, KeyId, Labels, MacAlgorithm, PolicyScope, Request, RequestFlags,
@@ -19,6 +21,30 @@ use super::support::world::{World, datagram, syn};
 /// AES-CMAC, `CHAT` and policy scope 0 only.
 const MODEST: KeyId = KeyId(12);
 const SKEW_S: u32 = 120;
+
+/// In the next generation a slot may have another tenant, which was not charged.
+#[test]
+fn charges_are_told_before_another_generation_is_taken_up() {
+    let mut world = World::new(Setup::new(4));
+    let tasks: Vec<_> = (0..BURST as u16)
+        .map(|port| datagram(port, service(CHAT)).asking(&request()).frame())
+        .collect();
+    let told = |world: &World| -> u64 {
+        let slots = (0..8).map(Slot);
+        slots
+            .map(|slot| world.shared.inflight.committed(slot))
+            .sum()
+    };
+    burst(&mut world, EDGE, &tasks);
+    assert_eq!(told(&world), 0, "another may follow");
+    world.core.rebuild();
+    world.publish();
+    let tokens = u64::from(request().prompt_tokens);
+    let all = told(&world);
+    assert!(all >= tokens && all.is_multiple_of(tokens), "{all}");
+    burst(&mut world, EDGE, &[]);
+    assert_eq!(told(&world), all);
+}
 
 /// One that most resemble, and others that differ from it in something.
 fn requests() -> Vec<Request> {

@@ -68,6 +68,15 @@ impl<K: Name> Names<K> {
         }
     }
 
+    /// The same where `likely`, a slot that has a name, probably has this one, and no other has.
+    #[inline(always)]
+    pub(super) fn get_near(&self, likely: Slot, name: K) -> Option<Slot> {
+        match self.names.get(likely.index()) {
+            Some(known) if *known == name => Some(likely),
+            _ => self.ask(name),
+        }
+    }
+
     #[inline(never)]
     fn ask(&self, name: K) -> Option<Slot> {
         self.all.get(&name).copied()
