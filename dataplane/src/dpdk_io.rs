@@ -52,6 +52,11 @@ impl PacketBuf for Mbuf {
     }
 
     #[inline(always)]
+    fn adj_head<const N: usize>(&mut self, n: u16) -> Option<&mut [u8; N]> {
+        Self::adj_head(self, n)
+    }
+
+    #[inline(always)]
     fn append(&mut self, n: usize) -> Option<&mut [u8]> {
         Self::append(self, n)?;
         Some(Self::data_mut(self))

@@ -197,7 +197,7 @@ pub struct Path<'a> {
     /// The configuration as the fast path compares it.
     pub(crate) plan: &'a Plan,
     /// The way to the last reply's client.
-    pub(crate) way: Option<Way<'a>>,
+    pub(crate) way: Option<Way>,
     /// What the last request was believed to claim.
     pub(crate) claims: Option<Claims<'a>>,
     /// [`FlowTable::changes`] when the burst's flows were looked for.

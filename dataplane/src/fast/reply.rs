@@ -5,7 +5,7 @@ use afr_wire::Place;
 use super::Tally;
 use super::macs::MacCheck;
 use super::shape::{Quick, object};
-use crate::config::{NextHop, Port, Route};
+use crate::config::Route;
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::{address, be16, be32};
@@ -19,13 +19,16 @@ const ECN: u8 = 0b11;
 
 /// The way to clients whose addresses have the same upper half.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Way<'a> {
+pub(crate) struct Way {
     half: u64,
-    next_hop: &'a NextHop,
-    port: &'a Port,
+    /// The Ethernet header that packets leave under.
+    ethernet: [u8; ETHERNET_LEN],
+    port: PortIx,
+    /// The largest packet that the port sends.
+    mtu: u16,
 }
 
-impl<'a> Path<'a> {
+impl Path<'_> {
     /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
     #[inline(always)]
     pub(crate) fn fast_reply<B: PacketBuf>(
@@ -63,11 +66,11 @@ impl<'a> Path<'a> {
             return None;
         }
         let destination = address(head, 24);
-        let Way { next_hop, port, .. } = match self.way {
+        let way = match self.way {
             Some(way) if way.half == upper_half(destination) => way,
             _ => self.way_to(destination)?,
         };
-        if inner.len() > usize::from(port.mtu) {
+        if inner.len() > usize::from(way.mtu) {
             return None;
         }
         if quick.shape.object_len != 0 {
@@ -91,19 +94,17 @@ impl<'a> Path<'a> {
                 self.mac = MacCheck::Unknown;
             }
         }
-        buf.adj(inner_at - ETHERNET_LEN);
-        let frame = buf.data_mut().first_chunk_mut::<{ ETHERNET_LEN + 8 }>()?;
-        frame[..6].copy_from_slice(&next_hop.mac);
-        frame[6..12].copy_from_slice(&port.mac);
-        frame[12..14].copy_from_slice(&[0x86, 0xDD]);
-        frame[21] = frame[21].saturating_sub(1);
-        Some(next_hop.port)
+        let frame = buf.adj_head::<{ ETHERNET_LEN + 8 }>((inner_at - ETHERNET_LEN) as u16)?;
+        frame[..ETHERNET_LEN].copy_from_slice(&way.ethernet);
+        // It was above 1.
+        frame[21] = frame[21].wrapping_sub(1);
+        Some(way.port)
     }
 
     /// The way to a client, if the fast path is for it. It is kept for the next, where the upper half of the address alone
     /// decided.
     #[inline(never)]
-    fn way_to(&mut self, destination: u128) -> Option<Way<'a>> {
+    fn way_to(&mut self, destination: u128) -> Option<Way> {
         if destination >> 120 == 0xFF || destination <= 1 || is_link_local(destination) {
             return None;
         }
@@ -117,10 +118,15 @@ impl<'a> Path<'a> {
             return None;
         }
         let half = upper_half(destination);
+        let mut ethernet = [0; ETHERNET_LEN];
+        ethernet[..6].copy_from_slice(&next_hop.mac);
+        ethernet[6..12].copy_from_slice(&port.mac);
+        ethernet[12..].copy_from_slice(&[0x86, 0xDD]);
         let way = Way {
             half,
-            next_hop,
-            port,
+            ethernet,
+            port: next_hop.port,
+            mtu: port.mtu,
         };
         let longer = |route: &Route| {
             route.prefix.length() > 64 && upper_half(route.prefix.address().into()) == half

@@ -46,6 +46,19 @@ pub trait PacketBuf {
     /// Takes `n` bytes off the front; `false`, and nothing changed, where the frame is shorter.
     fn adj(&mut self, n: usize) -> bool;
 
+    /// The same, and returns the frame's first `N` bytes; `None`, and nothing changed, also where it would have fewer.
+    #[inline(always)]
+    fn adj_head<const N: usize>(&mut self, n: u16) -> Option<&mut [u8; N]>
+    where
+        Self: Sized,
+    {
+        let n = usize::from(n);
+        if self.data().len() < n + N || !self.adj(n) {
+            return None;
+        }
+        self.data_mut().first_chunk_mut()
+    }
+
     /// Makes the frame `n` bytes longer at its end and returns the whole; `None` where there is no room.
     fn append(&mut self, n: usize) -> Option<&mut [u8]>;
 

@@ -179,15 +179,42 @@ impl Mbuf {
         if n > self.first_len() {
             return false;
         }
-        let mbuf = self.as_ptr();
-        // SAFETY: the mbuf is ours. n <= data_len <= u16::MAX; data_off + data_len is unchanged; pkt_len shrinks by what
-        // the first data_len shrinks by.
-        unsafe {
-            raw::set_data_off(mbuf, raw::data_off(mbuf) + n as u16);
-            raw::set_data_len(mbuf, raw::data_len(mbuf) - n as u16);
-            raw::set_pkt_len(mbuf, raw::pkt_len(mbuf) - n as u32);
-        }
+        // SAFETY: n <= data_len <= u16::MAX.
+        unsafe { self.cut_front(n as u16) };
         true
+    }
+
+    /// The same, and returns the packet's first `N` bytes. `None`, and no change, also where the first segment would have fewer.
+    #[inline(always)]
+    pub fn adj_head<const N: usize>(&mut self, n: u16) -> Option<&mut [u8; N]> {
+        if usize::from(n) + N > self.first_len() {
+            return None;
+        }
+        // SAFETY: n <= data_len. The segment has N bytes and more then; `&mut self` is the only reference to a buffer that has
+        // one owner, see `data_mut`.
+        unsafe {
+            self.cut_front(n);
+            let head = data_start(self.as_ptr());
+            // Within a buffer, which the compiler does not know to be somewhere.
+            std::hint::assert_unchecked(!head.is_null());
+            Some(&mut *head.cast::<[u8; N]>())
+        }
+    }
+
+    /// Makes the first segment begin `n` bytes behind.
+    ///
+    /// # Safety
+    /// `n` is at most the first segment's length.
+    #[inline(always)]
+    unsafe fn cut_front(&mut self, n: u16) {
+        let mbuf = self.as_ptr();
+        // SAFETY: the mbuf is ours. n <= data_len; data_off + data_len is unchanged; pkt_len shrinks by what the first data_len
+        // shrinks by.
+        unsafe {
+            raw::set_data_off(mbuf, raw::data_off(mbuf) + n);
+            raw::set_data_len(mbuf, raw::data_len(mbuf) - n);
+            raw::set_pkt_len(mbuf, raw::pkt_len(mbuf) - u32::from(n));
+        }
     }
 
     /// Grows the packet by `n` bytes at its end, and returns those. They hold whatever was there before. `None`, and no

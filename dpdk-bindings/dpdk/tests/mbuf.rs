@@ -198,6 +198,7 @@ fn every_socket_has_its_pool() {
 enum Op {
     Prepend(usize, u8),
     PrependHead(u16, u8),
+    AdjHead(u16, u8),
     Append(usize, u8),
     Adj(usize),
     Truncate(usize),
@@ -208,6 +209,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         (0..160_usize, any::<u8>()).prop_map(|(n, byte)| Op::Prepend(n, byte)),
         (0..160_u16, any::<u8>()).prop_map(|(n, byte)| Op::PrependHead(n, byte)),
+        (0..160_u16, any::<u8>()).prop_map(|(n, byte)| Op::AdjHead(n, byte)),
         (0..320_usize, any::<u8>()).prop_map(|(n, byte)| Op::Append(n, byte)),
         (0..200_usize).prop_map(Op::Adj),
         (0..3_100_usize).prop_map(Op::Truncate),
@@ -256,6 +258,19 @@ fn agree_with_model(mbuf: &mut Mbuf, ops: &[Op]) {
                 assert_eq!(mbuf.adj(n), n <= first);
                 if n <= first {
                     model.drain(..n);
+                    assert_eq!(mbuf.headroom(), headroom + n);
+                }
+            }
+            Op::AdjHead(n, byte) => {
+                const HEAD: usize = 22;
+                let rest = mbuf.adj_head::<HEAD>(n);
+                let n = usize::from(n);
+                assert_eq!(rest.is_some(), n + HEAD <= first);
+                if let Some(head) = rest {
+                    assert_eq!(head[..], model[n..n + HEAD]);
+                    head.fill(byte);
+                    model.drain(..n);
+                    model[..HEAD].fill(byte);
                     assert_eq!(mbuf.headroom(), headroom + n);
                 }
             }

@@ -1,7 +1,8 @@
 //! Slots by a name of their instances: the id, the address that replies are tunnelled from.
 //!
 //! A hash map knows them all. Every reply asks twice, so a table of guesses lies before it: the name's spread bits say a slot, and
-//! that slot's name says whether it is the one. Where two names share a guess, the map is asked for one of them.
+//! that slot's name says whether it is the one; if it is not, the guess beside it is tried. Where three names share two guesses,
+//! the map is asked for one of them. The table grows with the names, so that few lie in few lines.
 
 use std::hash::Hash;
 
@@ -11,6 +12,9 @@ use crate::id::Slot;
 
 /// A guess at nobody: no table has so many slots.
 const NOBODY: Slot = Slot(u16::MAX);
+/// Guesses at the least for each name, and for none.
+const ROOM: usize = 4;
+const LEAST: usize = 32;
 
 /// What names a slot.
 pub(super) trait Name: Copy + Eq + Hash + Default {
@@ -36,7 +40,7 @@ impl Name for u128 {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Names<K: Name> {
     all: HashMap<K, Slot>,
-    /// A power of two of them. One that says a slot whose name spreads to it is right.
+    /// A power of two of them, two at the least. One that says a slot whose name spreads to it or to the one beside it is right.
     guesses: Vec<Slot>,
     /// By slot, the name entered last.
     names: Vec<K>,
@@ -46,7 +50,7 @@ impl<K: Name> Names<K> {
     pub(super) fn new(slots: usize) -> Self {
         Self {
             all: HashMap::with_capacity(slots),
-            guesses: vec![NOBODY; (2 * slots).next_power_of_two()],
+            guesses: vec![NOBODY; LEAST],
             names: vec![K::default(); slots],
         }
     }
@@ -61,11 +65,14 @@ impl<K: Name> Names<K> {
     /// The slot of that name, of two the one entered last.
     #[inline(always)]
     pub(super) fn get(&self, name: K) -> Option<Slot> {
-        let guess = self.guesses.get(self.spread(name)).copied()?;
-        match self.names.get(guess.index()) {
-            Some(known) if *known == name => Some(guess),
-            _ => self.ask(name),
+        let at = self.spread(name);
+        let is_it = |guess: &Slot| self.names.get(guess.index()) == Some(&name);
+        for at in [at, at ^ 1] {
+            if let Some(guess) = self.guesses.get(at).copied().filter(is_it) {
+                return Some(guess);
+            }
         }
+        self.ask(name)
     }
 
     /// The same where `likely`, a slot that has a name, probably has this one, and no other has.
@@ -84,20 +91,52 @@ impl<K: Name> Names<K> {
 
     /// From now on the name is that of `slot`, which is one of those that there are.
     pub(super) fn insert(&mut self, name: K, slot: Slot) {
-        self.all.insert(name, slot);
-        let at = self.spread(name);
-        self.guesses[at] = slot;
+        if let Some(former) = self.all.insert(name, slot) {
+            self.forget(name, former);
+        }
         self.names[slot.index()] = name;
+        if self.all.len() * ROOM > self.guesses.len() {
+            self.grow();
+        } else {
+            self.guess(name, slot);
+        }
+    }
+
+    /// Guesses at all names that there are anew, by twice as much room.
+    fn grow(&mut self) {
+        self.guesses = vec![NOBODY; 2 * self.guesses.len()];
+        for slot in (0..self.names.len()).map(|slot| Slot(slot as u16)) {
+            let name = self.names[slot.index()];
+            if self.all.get(&name) == Some(&slot) {
+                self.guess(name, slot);
+            }
+        }
+    }
+
+    /// Where one of the name's two guesses is at nobody, it is at `slot` from now on; otherwise the first is.
+    fn guess(&mut self, name: K, slot: Slot) {
+        let at = self.spread(name);
+        let free = [at, at ^ 1]
+            .into_iter()
+            .find(|at| self.guesses[*at] == NOBODY);
+        self.guesses[free.unwrap_or(at)] = slot;
+    }
+
+    /// Guesses no more that the name is that of `slot`.
+    fn forget(&mut self, name: K, slot: Slot) {
+        let at = self.spread(name);
+        for at in [at, at ^ 1] {
+            if self.guesses[at] == slot {
+                self.guesses[at] = NOBODY;
+            }
+        }
     }
 
     /// Forgets the name, if it is that of `slot`.
     pub(super) fn remove(&mut self, name: K, slot: Slot) {
         if self.all.get(&name) == Some(&slot) {
             self.all.remove(&name);
-            let at = self.spread(name);
-            if self.guesses[at] == slot {
-                self.guesses[at] = NOBODY;
-            }
+            self.forget(name, slot);
         }
     }
 }
