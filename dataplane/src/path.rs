@@ -26,7 +26,8 @@ use crate::request::verify::SenderKeys;
 use crate::verdict::MetadataNote;
 
 /// Frames that a burst has at the most: with more, what is done once a burst costs less of each, and what is prefetched for all of
-/// them leaves the first-level cache before it is used (docs/performance.md).
+/// them leaves the first-level cache before it is used (docs/performance.md). A multiple of 16, as drivers take packets in fours
+/// and eights.
 pub const BURST: usize = 48;
 
 /// Whether an address is of the link only (RFC 4291 §2.5.6): packets from or to it are not forwarded.

@@ -58,12 +58,19 @@ fn a_ring_gives_back_what_it_took_in_order() {
 fn what_a_full_ring_refuses_stays_with_the_sender_in_order() {
     let pool = pool("full", 2_047, 128);
     let (_port, mut rx, mut tx) = open("net_ring_full", &pool);
-    let mut sent = 0;
+    let bytes = |burst: &[Mbuf]| burst.iter().map(|mbuf| mbuf.len() as u64).sum::<u64>();
+    let (mut sent, mut sent_bytes) = (0, 0);
     let mut burst = ArrayVec::<Mbuf, 32>::new();
     while burst.is_empty() {
         burst = (0..32).map(|number| packet(&pool, number)).collect();
+        for (extra, mbuf) in burst.iter_mut().enumerate() {
+            mbuf.append(extra).unwrap();
+        }
+        sent_bytes += bytes(&burst);
         sent += tx.transmit(&mut burst);
     }
+    sent_bytes -= bytes(&burst);
+    assert_eq!(tx.taken_bytes(), sent_bytes, "without those that stayed");
     let left: Vec<u8> = burst.iter().map(|mbuf| mbuf.data()[0]).collect();
     let accepted_of_last = 32 - left.len();
     assert_eq!(left, (accepted_of_last as u8..32).collect::<Vec<_>>());
@@ -468,6 +475,7 @@ fn chains_are_sent_only_where_that_was_granted() {
         (tx.transmit(&mut burst), tx.rejected(), burst.len()),
         (4, 4, 0)
     );
+    assert_eq!(tx.taken_bytes(), 4 * 100, "without the chains");
 
     let (_second_port, mut rx, _tx) = source("net_pcap_segments1");
     let name = Port::attach(eal(), "net_ring_multi").unwrap().remove(0);
