@@ -315,6 +315,20 @@ fn a_flow_that_gave_way_in_the_burst_is_not_taken_for_who_came() {
     assert_eq!(counts(&fast).iter().find_map(evicted), Some(4));
 }
 
+/// What the last packet looked like is kept from burst to burst, but not from one configuration to the next.
+#[test]
+fn another_configuration_is_heeded_by_packets_that_look_like_those_before() {
+    let mut world = World::new(Setup::new(4));
+    let frames = vec![datagram(1, service(CHAT)).frame(); 2];
+    for _ in 0..2 {
+        assert_eq!(burst(&mut world, EDGE, &frames).sent.len(), 2);
+    }
+    assert!(world.figure(Figure::FastPath) >= 2, "not by the fast path");
+    world.reload(|setup| setup.config.ports[usize::from(EDGE.0)].mac[5] ^= 1);
+    assert_eq!(burst(&mut world, EDGE, &frames).sent.len(), 0);
+    assert_eq!(world.figure(Figure::Drop(DropReason::MacForeign)), 2);
+}
+
 /// Most packets of a burst look like the one before, and what that one was is taken for what they are. So for each bit of the
 /// headers: the packet between two that are otherwise alike.
 #[test]
