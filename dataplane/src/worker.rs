@@ -3,6 +3,8 @@
 //! parse and classify every packet of the burst, starting to load its flow's bucket; start to load the flow entries;
 //! then take each packet its way. Between bursts: flows age, and clients of a dead instance are told.
 
+mod peers;
+
 use std::sync::Arc;
 
 use afr_wire::Verifier;
@@ -31,6 +33,8 @@ use crate::request::score::Scratch;
 use crate::request::verify::SenderKeys;
 use crate::verdict::{DropReason, MetadataNote, Verdict};
 
+pub use peers::Peers;
+
 /// Bursts after which counters are copied to where others read them, at the latest.
 const COPY_EVERY: u32 = 256;
 /// Buckets whose flows move between two bursts while the flow table's index becomes another one.
@@ -57,33 +61,6 @@ pub struct Worker<P: PacketPool> {
     items: Box<[Item; BURST]>,
     /// The same of those that the fast path may be for.
     quick: Box<[Quick; BURST]>,
-}
-
-/// Rings by which workers hand each other ICMPv6 errors about flows that are not theirs.
-#[derive(Debug)]
-pub struct Peers<B> {
-    /// By worker.
-    pub inboxes: Vec<Arc<ArrayQueue<(PortIx, B)>>>,
-}
-
-impl<B> Clone for Peers<B> {
-    fn clone(&self) -> Self {
-        Self {
-            inboxes: self.inboxes.clone(),
-        }
-    }
-}
-
-impl<B> Peers<B> {
-    /// Inboxes for so many workers.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
-        Self {
-            inboxes: (0..workers)
-                .map(|_| Arc::new(ArrayQueue::new(64)))
-                .collect(),
-        }
-    }
 }
 
 /// What maintenance has seen last.

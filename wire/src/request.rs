@@ -231,8 +231,7 @@ pub struct RequestForm {
     /// Experiment, version, kind, flags.
     head: [u8; 4],
     key_id: [u8; 2],
-    /// Of labels and prefixes.
-    counts: [u8; 2],
+    n_labels: u8,
     len: usize,
 }
 
@@ -245,7 +244,7 @@ impl RequestForm {
         (fixed[at::N_PREFIX] == 0).then_some(Self {
             head: [fixed[0], fixed[1], fixed[2], fixed[head::FLAGS]],
             key_id: [fixed[head::KEY_ID], fixed[head::KEY_ID + 1]],
-            counts: [fixed[at::N_LABELS], fixed[at::N_PREFIX]],
+            n_labels: fixed[at::N_LABELS],
             len: data.len(),
         })
     }

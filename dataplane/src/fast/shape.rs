@@ -86,7 +86,8 @@ pub(crate) struct Quick {
     pub(super) session: Session,
     /// Keyed fingerprint of the object, once the packet is known to be of the flow.
     pub(super) print: u64,
-    /// It is of that flow, as the table was when the burst's MACs were checked. Of a reply: its report was applied by then.
+    /// It was found to be of that flow when the burst's MACs were checked, and its fingerprint taken. Of a reply: its report was
+    /// applied by then.
     pub(super) known: bool,
     /// Of a reply: whose report it carries.
     pub(super) reporter: Option<Slot>,

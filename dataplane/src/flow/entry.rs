@@ -1,19 +1,12 @@
 //! A flow and what is kept of it.
 
-use std::fmt;
-use std::hash::Hasher as _;
-
-use dpdk::aes_hash::AesHash;
-use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
-
-use crate::fingerprint::splitmix64;
+use super::hash::{FlowSeeds, hash};
 use crate::id::{ClassIx, Incarnation, Slot};
 
 /// IANA protocol number of TCP.
 pub(super) const TCP: u8 = 6;
 
-/// What a flow is pinned to that goes to no instance.
+/// What is kept of a flow that goes to no instance: an incarnation that none has, and that is never alive.
 const NOBODY: (Slot, Incarnation) = (Slot(0), Incarnation(0));
 
 /// What makes a flow: the packet's addresses, protocol and ports, as the client sent them.
@@ -60,74 +53,12 @@ const fn wire_ports(sport: u16, dport: u16) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// The hash of a key in its parts.
-#[inline(always)]
-pub(super) fn hash(
-    seeds: &FlowSeeds,
-    src: &[u8; 16],
-    dst: &[u8; 16],
-    ports: u32,
-    proto: u8,
-) -> u64 {
-    let upper = u64::from(proto) << 32 | u64::from(ports);
-    match &seeds.0 {
-        Means::Aes(hash) => hash.of(src, dst, upper),
-        Means::Folded { per_hasher, shared } => folded(*per_hasher, shared, src, dst, upper),
-    }
-}
-
-#[inline(never)]
-fn folded(per_hasher: u64, shared: &SharedSeed, src: &[u8; 16], dst: &[u8; 16], upper: u64) -> u64 {
-    let mut hasher = FoldHasher::with_seed(per_hasher, shared);
-    hasher.write_u128(u128::from_ne_bytes(*src));
-    hasher.write_u128(u128::from_ne_bytes(*dst));
-    hasher.write_u64(upper);
-    hasher.finish()
-}
-
 /// The two addresses as they follow each other in an IPv6 header.
 #[inline(always)]
 pub(super) const fn halves(addresses: &[u8; 32]) -> (&[u8; 16], &[u8; 16]) {
     match addresses.as_chunks().0 {
         [src, dst] => (src, dst),
         _ => (&[0; 16], &[0; 16]), // never
-    }
-}
-
-/// The secret that [`FlowKey::hash`] depends on, so that nobody outside can choose flows which collide.
-#[derive(Clone)]
-pub struct FlowSeeds(Means);
-
-/// Rounds of AES where the processor has them, multiplications elsewhere.
-#[derive(Clone)]
-enum Means {
-    Aes(AesHash),
-    Folded { per_hasher: u64, shared: SharedSeed },
-}
-
-impl FlowSeeds {
-    /// Seeds grown from `seed`, which is random per process; the same `seed` gives the same hashes.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        let mut state = seed;
-        let mut next =
-            || u128::from(splitmix64(&mut state)) << 64 | u128::from(splitmix64(&mut state));
-        let key = [next(), next(), next()].map(u128::to_le_bytes);
-        AesHash::new(key).map_or_else(|| Self::folded(seed), |hash| Self(Means::Aes(hash)))
-    }
-
-    /// The same for a processor without AES.
-    const fn folded(seed: u64) -> Self {
-        Self(Means::Folded {
-            per_hasher: seed.rotate_left(32),
-            shared: SharedSeed::from_u64(seed),
-        })
-    }
-}
-
-impl fmt::Debug for FlowSeeds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FlowSeeds(secret)")
     }
 }
 
@@ -163,6 +94,16 @@ pub enum Pin {
     Spill,
 }
 
+impl Pin {
+    /// As an entry keeps it.
+    const fn parts(self) -> (Slot, Incarnation) {
+        match self {
+            Self::Instance(slot, incarnation) => (slot, incarnation),
+            Self::Spill => NOBODY,
+        }
+    }
+}
+
 /// One flow, in one cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -194,7 +135,6 @@ const _: () = assert!(size_of::<FlowEntry>() == 64 && align_of::<FlowEntry>() ==
 const STATE: u8 = 0b11;
 const METADATA: u8 = 1 << 2;
 const DEATH_TOLD: u8 = 1 << 3;
-const SPILLED: u8 = 1 << 4;
 const CHARGED: u8 = 1 << 5;
 const SENT: u8 = 1 << 6;
 const WAITS: u8 = 1 << 7;
@@ -228,15 +168,12 @@ impl FlowEntry {
         } else {
             FlowState::Established
         };
-        let (slot, incarnation, spilled) = match pin {
-            Pin::Instance(slot, incarnation) => (slot, incarnation, 0),
-            Pin::Spill => (NOBODY.0, NOBODY.1, SPILLED),
-        };
+        let (slot, incarnation) = pin.parts();
         Self {
             addresses: key.addresses(),
             ports: wire_ports(key.sport, key.dport),
             proto: key.proto,
-            mark: state as u8 | spilled,
+            mark: state as u8,
             slot,
             incarnation,
             class,
@@ -306,31 +243,21 @@ impl FlowEntry {
     #[inline]
     #[must_use]
     pub const fn pin(&self) -> Pin {
-        if self.mark & SPILLED == 0 {
-            Pin::Instance(self.slot, self.incarnation)
-        } else {
+        if self.incarnation.0 == NOBODY.1.0 {
             Pin::Spill
+        } else {
+            Pin::Instance(self.slot, self.incarnation)
         }
     }
 
     /// Pins the flow elsewhere, its former instance being gone. Whether the client was told of that one's death no
     /// longer matters.
     pub const fn repin(&mut self, pin: Pin) {
-        self.mark &= !(SPILLED | DEATH_TOLD);
-        match pin {
-            Pin::Instance(slot, incarnation) => {
-                self.slot = slot;
-                self.incarnation = incarnation;
-            }
-            Pin::Spill => {
-                (self.slot, self.incarnation) = NOBODY;
-                self.mark |= SPILLED;
-            }
-        }
+        self.mark &= !DEATH_TOLD;
+        (self.slot, self.incarnation) = pin.parts();
     }
 
-    /// The instance that the flow's packets go to; where they do not go to one, an incarnation that none ever has and that is
-    /// never alive.
+    /// The instance that the flow's packets go to, or one that is never alive.
     #[inline(always)]
     pub(crate) const fn instance(&self) -> (Slot, Incarnation) {
         (self.slot, self.incarnation)
@@ -474,33 +401,6 @@ impl FlowEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_makes_a_flow_makes_its_hash_by_every_means() {
-        let base = FlowKey {
-            src: [0x20; 16],
-            dst: [0x11; 16],
-            sport: 50_000,
-            dport: 8_000,
-            proto: TCP,
-        };
-        let mut others = vec![base; 5];
-        others[0].src[15] ^= 1;
-        others[1].dst[0] ^= 1;
-        others[2].sport ^= 1;
-        others[3].dport ^= 1;
-        others[4].proto = 17;
-        for new in [FlowSeeds::new, FlowSeeds::folded] {
-            let hash = base.hash(&new(1));
-            assert_eq!(base.hash(&new(1)), hash);
-            assert_ne!(base.hash(&new(2)), hash);
-            for other in &others {
-                assert_ne!(other.hash(&new(1)), hash, "{other:?}");
-            }
-            let (low, high) = (hash as u32, (hash >> 32) as u32);
-            assert!(low != 0 && high != 0 && low != high);
-        }
-    }
 
     #[test]
     fn who_spills_is_of_no_instance() {

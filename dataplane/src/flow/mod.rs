@@ -5,6 +5,7 @@
 //! line of the index, one cache line of the entry, both of which a burst prefetches ahead.
 //!
 //! - [`entry`]: what is kept of a flow, in 64 bytes;
+//! - `hash`: of what makes a flow, keyed;
 //! - `index`: from hash to entry, cache-line buckets of short tags;
 //! - `levels`: indexes of several sizes, so that few flows lie close together;
 //! - [`table`]: both together, look-up, insertion, and what gives way when there is no room;
@@ -14,6 +15,7 @@
 //! caller's, in milliseconds that wrap after 49 days ([`crate::id::Now::mono_ms`]), and ages are wrapping differences;
 //! every entry is looked at far more often than that by [`FlowTable::sweep`].
 
+mod hash;
 mod index;
 mod levels;
 pub mod entry;
@@ -21,5 +23,6 @@ pub mod table;
 pub mod aging;
 
 pub use aging::{Aged, Fate, Timeouts};
-pub use entry::{FlowEntry, FlowKey, FlowSeeds, FlowState, Pin};
+pub use entry::{FlowEntry, FlowKey, FlowState, Pin};
+pub use hash::FlowSeeds;
 pub use table::{Cursor, FlowRef, FlowTable, Inserted};

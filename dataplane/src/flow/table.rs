@@ -6,7 +6,8 @@ use std::fmt;
 use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
-use super::entry::{FlowEntry, FlowKey, FlowSeeds, FlowState, halves, hash};
+use super::entry::{FlowEntry, FlowKey, FlowState, halves};
+use super::hash::{FlowSeeds, hash};
 use super::index::MAX_ENTRIES;
 use super::levels::Levels;
 use crate::config::Flows;

@@ -16,7 +16,7 @@ use crate::memory::room;
 use crate::path::BURST;
 
 /// Full bursts after which charges are told.
-pub const TOLD_AFTER: usize = 8;
+const TOLD_AFTER: usize = 8;
 /// Charges that are kept, at the most.
 const KEPT: usize = TOLD_AFTER * BURST;
 

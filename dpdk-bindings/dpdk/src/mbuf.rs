@@ -146,14 +146,26 @@ impl Mbuf {
         if more > self.headroom() || self.first_len() + more < N {
             return None;
         }
-        // SAFETY: n <= headroom. The segment has N bytes and more then; `&mut self` is the only reference to a buffer that has
-        // one owner, see `data_mut`.
+        // SAFETY: n <= headroom. The segment has N bytes or more then.
         unsafe {
             self.grow_front(n);
+            Some(self.head())
+        }
+    }
+
+    /// The packet's first `N` bytes.
+    ///
+    /// # Safety
+    /// The first segment has so many.
+    #[inline(always)]
+    unsafe fn head<const N: usize>(&mut self) -> &mut [u8; N] {
+        // SAFETY: N bytes of the segment begin there, within a buffer, which is not at null; `&mut self` is the only reference to
+        // a buffer that has one owner, see `data_mut`.
+        unsafe {
             let head = data_start(self.as_ptr());
-            // Within a buffer, which the compiler does not know to be somewhere.
+            // The compiler does not know.
             std::hint::assert_unchecked(!head.is_null());
-            Some(&mut *head.cast::<[u8; N]>())
+            &mut *head.cast::<[u8; N]>()
         }
     }
 
@@ -190,14 +202,10 @@ impl Mbuf {
         if usize::from(n) + N > self.first_len() {
             return None;
         }
-        // SAFETY: n <= data_len. The segment has N bytes and more then; `&mut self` is the only reference to a buffer that has
-        // one owner, see `data_mut`.
+        // SAFETY: n <= data_len. The segment has N bytes or more then.
         unsafe {
             self.cut_front(n);
-            let head = data_start(self.as_ptr());
-            // Within a buffer, which the compiler does not know to be somewhere.
-            std::hint::assert_unchecked(!head.is_null());
-            Some(&mut *head.cast::<[u8; N]>())
+            Some(self.head())
         }
     }
 

@@ -181,7 +181,7 @@ impl Contender for Afr {
 
     #[inline]
     fn insert(&mut self, key: &FlowKey, number: u32) -> anyhow::Result<()> {
-        let pin = Pin::Instance(Slot(number as u16), Incarnation(0));
+        let pin = Pin::Instance(Slot(number as u16), Incarnation(1));
         let mut entry = FlowEntry::new(key, pin, ClassIx(0), 0);
         entry.last_ack = number;
         let inserted = self.table.insert(self.table.hash(key), entry, 0);
