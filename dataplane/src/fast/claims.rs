@@ -14,7 +14,6 @@ use super::MacCheck;
 use super::shape::{Quick, object};
 use crate::config::Class;
 use crate::fingerprint::Fingerprint;
-use crate::flow::FlowRef;
 use crate::id::{ClassIx, Incarnation, Slot};
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::ETHERNET_LEN;
@@ -100,10 +99,16 @@ impl<'a> Claims<'a> {
 
     /// The fixed part of a request whose MAC is right, or which needs none, if it claims the same at this time.
     #[inline(always)]
-    fn made_by<'f>(&self, request: &'f [u8], now_s: u64, skew_s: u32) -> Option<&'f Fixed> {
+    fn made_by<'f>(
+        &self,
+        level: Level,
+        request: &'f [u8],
+        now_s: u64,
+        skew_s: u32,
+    ) -> Option<&'f Fixed> {
         let fixed = request.first_chunk::<REQUEST_FIXED_LEN>()?;
         let age_s = now_s.abs_diff(u64::from(be32(fixed, ISSUED_AT)));
-        let same = request.len() == self.len && self.said.is_said_by(fixed);
+        let same = request.len() == self.len && self.said.is_said_by(level, fixed);
         (same && age_s <= u64::from(skew_s)).then_some(fixed)
     }
 }
@@ -124,9 +129,9 @@ impl Said {
 
     /// Whether a request says the same.
     #[inline(always)]
-    fn is_said_by(&self, request: &Fixed) -> bool {
+    fn is_said_by(&self, level: Level, request: &Fixed) -> bool {
         all_match(
-            Level::here(),
+            level,
             std::array::from_ref(&self.0),
             [Self::compared(request)],
         )
@@ -136,11 +141,16 @@ impl Said {
 impl<'a> Path<'a> {
     /// The last claims, if the packet's request, whose MAC is right, makes them too; and that request.
     #[inline(always)]
-    fn alike<'f>(&self, frame: &'f [u8], quick: &Quick) -> Option<(&Claims<'a>, &'f Fixed)> {
+    fn alike<'f>(
+        &self,
+        level: Level,
+        frame: &'f [u8],
+        quick: &Quick,
+    ) -> Option<(&Claims<'a>, &'f Fixed)> {
         let claims = self.claims.as_ref()?;
         let request = object(frame, quick.shape.object_len);
         let skew_s = self.config.dispatch.request_skew_s;
-        let request = claims.made_by(request, self.now.unix_s(), skew_s)?;
+        let request = claims.made_by(level, request, self.now.unix_s(), skew_s)?;
         Some((claims, request))
     }
 
@@ -150,7 +160,7 @@ impl<'a> Path<'a> {
         if !quick.new_task || quick.mac != MacCheck::Right {
             return None;
         }
-        let (claims, request) = self.alike(frame, quick)?;
+        let (claims, request) = self.alike(Level::here(), frame, quick)?;
         let task = claims.task.as_ref()?;
         let same = RequestFlags(request[FLAGS]) == task.flags
             && address(frame, ETHERNET_LEN + 24) == task.destination;
@@ -188,22 +198,21 @@ impl<'a> Path<'a> {
     #[inline(always)]
     pub(super) fn charge_alike(
         &mut self,
+        level: Level,
         quick: &Quick,
         frame: &[u8],
-        flow: FlowRef,
         pin: (Slot, Incarnation),
-        print: u64,
     ) -> bool {
-        let Some((claims, request)) = self.alike(frame, quick) else {
+        let Some((claims, request)) = self.alike(level, frame, quick) else {
             return false;
         };
         let (ix, class) = (claims.ix, claims.class);
-        let entry = self.own.flows.entry_mut(flow);
+        let entry = self.own.flows.entry_mut(quick.flow);
         if ix != entry.class {
             return false;
         }
         let tokens = class.prompt_tokens(be32(request, PROMPT_TOKENS));
-        entry.fingerprint = Fingerprint::mark(print, true);
+        entry.fingerprint = Fingerprint::mark(quick.print, true);
         entry.note_metadata();
         self.note_believed(quick);
         let (slot, incarnation) = pin;
@@ -230,7 +239,7 @@ mod tests {
                 12..=23 | 28.. => true,
                 _ => false,
             };
-            assert_eq!(said.is_said_by(&other), may, "bit {bit}");
+            assert_eq!(said.is_said_by(Level::here(), &other), may, "bit {bit}");
         }
     }
 }

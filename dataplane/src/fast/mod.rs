@@ -25,7 +25,7 @@ pub(crate) use plan::Plan;
 pub(crate) use reply::Way;
 pub(crate) use shape::{Kind, Model, Quick};
 
-use dpdk::vector::wide;
+use dpdk::vector::{Level, wide};
 
 use crate::counters::{Figure, LocalCounters};
 use crate::id::PortIx;
@@ -105,7 +105,7 @@ impl Path<'_> {
     ) -> usize {
         match kind {
             Kind::Request => self.fast_requests(packets, quick, at, outs, tally),
-            Kind::Reply => self.fast_run::<B, true>(packets, quick, at, outs, tally),
+            Kind::Reply => self.fast_run::<B, Replies>(packets, quick, at, outs, tally),
             Kind::Whole => at,
         }
     }
@@ -121,18 +121,16 @@ impl Path<'_> {
         tally: &mut Tally,
     ) -> usize {
         loop {
-            let is_known = quick[at].flow.is_some();
-            let next = if is_known {
-                self.fast_run::<B, false>(packets, quick, at, outs, tally)
-            } else if quick[at].may_be_refused() {
-                self.fast_refusals(packets, quick, at)
-            } else {
-                at
+            let turn = Turn::of(&quick[at]);
+            let next = match turn {
+                Turn::OfFlows => self.fast_run::<B, OfFlows>(packets, quick, at, outs, tally),
+                Turn::Checked => self.fast_run::<B, Checked>(packets, quick, at, outs, tally),
+                Turn::Refused => self.fast_refusals(packets, quick, at),
+                Turn::Other => at,
             };
-            let of_other_kind = |quick: &Quick| {
-                quick.shape.kind == Kind::Request && quick.flow.is_some() != is_known
-            };
-            if next == at || next >= packets.len() || !quick.get(next).is_some_and(of_other_kind) {
+            let of_other_turn =
+                |quick: &Quick| quick.shape.kind == Kind::Request && Turn::of(quick) != turn;
+            if next == at || next >= packets.len() || !quick.get(next).is_some_and(of_other_turn) {
                 return next;
             }
             at = next;
@@ -140,7 +138,7 @@ impl Path<'_> {
     }
 
     #[inline(never)]
-    fn fast_run<B: PacketBuf, const REPLIES: bool>(
+    fn fast_run<B: PacketBuf, R: Run>(
         &mut self,
         packets: &mut Burst<B>,
         quick: &[Quick; BURST],
@@ -150,34 +148,126 @@ impl Path<'_> {
     ) -> usize {
         wide(
             #[inline(always)]
-            |_| {
+            |level| {
                 let mut counted = *tally;
                 let mut taken = 0;
                 let rest = packets[at..].iter_mut().zip(&quick[at..]);
                 for ((packet, quick), out) in rest.zip(outs.from(at)) {
-                    if REPLIES && quick.shape.kind != Kind::Reply {
-                        break;
-                    }
-                    let port = if REPLIES {
-                        self.fast_reply(packet, quick, &mut counted)
-                    } else {
-                        // Of another kind is none that has a flow.
-                        self.fast_request(packet, quick, &mut counted)
-                    };
-                    let Some(port) = port else {
+                    let Some(port) = R::take(self, level, packet, quick, &mut counted) else {
                         break;
                     };
                     *out = Out::by(port);
                     taken += 1;
                 }
-                if REPLIES {
-                    counted.replies += taken as u64;
-                } else {
-                    counted.requests += taken as u64;
-                }
+                *R::count(&mut counted) += taken as u64;
                 *tally = counted;
                 at + taken
             },
         )
+    }
+}
+
+/// What clients' packets are taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Of known flows, their metadata not looked at yet.
+    OfFlows,
+    /// Of known flows, once MACs are checked.
+    Checked,
+    /// Those that are dropped for their MAC.
+    Refused,
+    /// Not for here.
+    Other,
+}
+
+impl Turn {
+    #[inline(always)]
+    fn of(quick: &Quick) -> Self {
+        match (quick.flow.is_some(), quick.known) {
+            (true, false) => Self::OfFlows,
+            (true, true) => Self::Checked,
+            (false, _) if quick.may_be_refused() => Self::Refused,
+            (false, _) => Self::Other,
+        }
+    }
+}
+
+/// What is done with each packet of a row of them.
+trait Run {
+    /// Sends the packet on its way, if it is one of these.
+    fn take<B: PacketBuf>(
+        path: &mut Path<'_>,
+        level: Level,
+        packet: &mut B,
+        quick: &Quick,
+        tally: &mut Tally,
+    ) -> Option<PortIx>;
+
+    /// Where they are counted.
+    fn count(tally: &mut Tally) -> &mut u64;
+}
+
+/// [`Turn::OfFlows`].
+struct OfFlows;
+/// [`Turn::Checked`].
+struct Checked;
+/// Tunnelled replies.
+struct Replies;
+
+impl Run for OfFlows {
+    #[inline(always)]
+    fn take<B: PacketBuf>(
+        path: &mut Path<'_>,
+        level: Level,
+        packet: &mut B,
+        quick: &Quick,
+        tally: &mut Tally,
+    ) -> Option<PortIx> {
+        // Of another kind is none that has a flow.
+        path.fast_request::<B, false>(level, packet, quick, tally)
+    }
+
+    #[inline(always)]
+    fn count(tally: &mut Tally) -> &mut u64 {
+        &mut tally.requests
+    }
+}
+
+impl Run for Checked {
+    #[inline(always)]
+    fn take<B: PacketBuf>(
+        path: &mut Path<'_>,
+        level: Level,
+        packet: &mut B,
+        quick: &Quick,
+        tally: &mut Tally,
+    ) -> Option<PortIx> {
+        path.fast_request::<B, true>(level, packet, quick, tally)
+    }
+
+    #[inline(always)]
+    fn count(tally: &mut Tally) -> &mut u64 {
+        &mut tally.requests
+    }
+}
+
+impl Run for Replies {
+    #[inline(always)]
+    fn take<B: PacketBuf>(
+        path: &mut Path<'_>,
+        _: Level,
+        packet: &mut B,
+        quick: &Quick,
+        tally: &mut Tally,
+    ) -> Option<PortIx> {
+        if quick.shape.kind != Kind::Reply {
+            return None;
+        }
+        path.fast_reply(packet, quick, tally)
+    }
+
+    #[inline(always)]
+    fn count(tally: &mut Tally) -> &mut u64 {
+        &mut tally.replies
     }
 }

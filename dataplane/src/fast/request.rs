@@ -1,12 +1,14 @@
 //! A client's packet of an established flow whose metadata were verified before: to its instance.
 
+use dpdk::vector::Level;
+
 use super::claims::Claims;
 use super::shape::{Quick, object, object_in};
 use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
 use crate::fingerprint::Fingerprint;
-use crate::flow::{FlowEntry, FlowRef, FlowState, Pin};
-use crate::id::PortIx;
+use crate::flow::{FlowEntry, FlowState};
+use crate::id::{Incarnation, PortIx, Slot};
 use crate::packet::PacketBuf;
 use crate::packet::bytes::be32;
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
@@ -26,48 +28,70 @@ struct Progress {
 
 impl Path<'_> {
     /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
+    ///
+    /// `CHECKED`: MACs were, of this packet too if it has one, and its metadata may be others than those verified last. They
+    /// must be known to be right then.
     #[inline(always)]
-    pub(crate) fn fast_request<B: PacketBuf>(
+    pub(super) fn fast_request<B: PacketBuf, const CHECKED: bool>(
         &mut self,
+        level: Level,
         buf: &mut B,
         quick: &Quick,
         tally: &mut Tally,
     ) -> Option<PortIx> {
         let frame = buf.data();
+        // As it was when MACs were checked.
+        let is_found = CHECKED && quick.known && self.own.flows.changes() == self.found_at;
         let entry = self.own.flows.get_mut(quick.flow)?;
         let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
         if head[21] <= 1 {
             return None;
         }
         let addresses = head[22..].first_chunk::<32>()?;
-        if !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
+        if !is_found && !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
             return None;
         }
         let mut unchanged = 0;
+        let mut is_changed = false;
         if quick.shape.object_len != 0 {
-            let print = if quick.known {
+            let print = if CHECKED {
+                debug_assert!(quick.known, "its fingerprint was taken with its MAC");
                 quick.print
             } else {
                 let object = object_in(frame, quick.shape.object_len)?;
                 self.own.fingerprint.of(object)
             };
             let (last, usable) = Fingerprint::read(entry.fingerprint);
-            if print != last {
-                return self.fast_changed(buf, quick, quick.flow, print);
+            if print == last {
+                unchanged = u64::from(usable);
+            } else if CHECKED && quick.mac == MacCheck::Right {
+                is_changed = true;
+            } else {
+                return None;
             }
-            unchanged = u64::from(usable);
         }
-        let (slot, incarnation) = entry.instance();
+        let pin = entry.instance();
+        let (slot, incarnation) = pin;
         let path = self.paths.get(slot.index())?;
         if !self.live.alive(slot, incarnation) || !path.takes(incarnation, quick.ip_len) {
             return None;
         }
-        if quick.shape.protocol == protocol::TCP {
-            // Noted before the packet leaves, so that little is remembered meanwhile: it will leave.
-            let progress = Progress::of(entry, frame, quick)?;
-            if !has_room(buf, path) {
-                return None;
-            }
+        // Noted before the packet leaves, so that little is remembered meanwhile: it will leave.
+        let progress = if quick.shape.protocol == protocol::TCP {
+            Some(Progress::of(entry, frame, quick)?)
+        } else {
+            None
+        };
+        if (is_changed || progress.is_some()) && !has_room(buf, path) {
+            return None;
+        }
+        let entry = if is_changed {
+            self.charge(level, quick, buf.data(), pin)?;
+            self.own.flows.get_mut(quick.flow)?
+        } else {
+            entry
+        };
+        if let Some(progress) = progress {
             progress.note(entry);
         }
         if !leave(buf, quick, path) {
@@ -78,58 +102,27 @@ impl Path<'_> {
         Some(path.port)
     }
 
-    /// The same where the metadata are not the ones verified last: they must be known to be right.
-    #[inline(never)]
-    fn fast_changed<B: PacketBuf>(
+    /// Charges the packet's flow for a request whose MAC is right. `None`: it is not to be decided here, and nothing was
+    /// changed.
+    #[inline(always)]
+    fn charge(
         &mut self,
-        buf: &mut B,
+        level: Level,
         quick: &Quick,
-        flow: FlowRef,
-        print: u64,
-    ) -> Option<PortIx> {
-        if quick.mac != MacCheck::Right {
-            return None;
+        frame: &[u8],
+        pin: (Slot, Incarnation),
+    ) -> Option<()> {
+        if self.charge_alike(level, quick, frame, pin) {
+            return Some(());
         }
-        let entry = self.own.flows.entry(flow);
-        let progress = if quick.shape.protocol == protocol::TCP {
-            Some(Progress::of(entry, buf.data(), quick)?)
-        } else {
-            None
-        };
-        let Pin::Instance(slot, incarnation) = entry.pin() else {
-            return None;
-        };
-        let path = self.paths.get(slot.index())?;
-        if !has_room(buf, path)
-            || !self.live.alive(slot, incarnation)
-            || !path.takes(incarnation, quick.ip_len)
-        {
-            return None;
-        }
-        if !self.charge_alike(quick, buf.data(), flow, (slot, incarnation), print) {
-            self.charge_other(quick, buf.data(), flow, print)?;
-        }
-        if !leave(buf, quick, path) {
-            return None;
-        }
-        let entry = self.own.flows.entry_mut(flow);
-        entry.touch(self.now_ms);
-        if let Some(progress) = progress {
-            progress.note(entry);
-        }
-        Some(path.port)
+        self.charge_other(quick, frame)
     }
 
     /// Takes note of what a request asks for whose MAC is right. Whatever it is, the flow stays: only what is malformed is
     /// dropped, and that is not for here.
     #[inline(never)]
-    fn charge_other(
-        &mut self,
-        quick: &Quick,
-        frame: &[u8],
-        flow: FlowRef,
-        print: u64,
-    ) -> Option<()> {
+    fn charge_other(&mut self, quick: &Quick, frame: &[u8]) -> Option<()> {
+        let (flow, print) = (quick.flow, quick.print);
         let object = object(frame, quick.shape.object_len);
         self.mac = MacCheck::Right;
         let kept = self.changed(&quick.origin(frame), flow, print, object);

@@ -195,7 +195,7 @@ impl Path<'_> {
     }
 
     /// Whether the sender's session may have another charged dispatch. Where not, the flow is placed as a plain one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn may_charge(&mut self, session: Session) -> bool {
         let now_s = self.now.mono_us / 1_000_000;
         let may = self.own.replay.charge_to(now_s, session);

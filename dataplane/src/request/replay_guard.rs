@@ -4,7 +4,7 @@
 //! number of *charged* dispatches in a window of the skew's length. Exits: within the limit, the dispatch is charged
 //! and learned from; beyond, the flow goes the deterministic way, uncharged, and no residency is learned.
 //!
-//! The window slides: charges are counted in ninths of it, the present one and the nine before, so that no window of
+//! The window slides: charges are counted in eighths of it, the present one and the eight before, so that no window of
 //! that length holds more than the limit, wherever it begins.
 
 use std::hash::Hasher as _;
@@ -13,7 +13,7 @@ use super::assoc::{Assoc, Placed, Secret, Stamped};
 use crate::config;
 
 /// Parts of a window that are counted apart.
-const PARTS: u64 = 9;
+const PARTS: u64 = 8;
 
 /// Counters: a window that begins inside a part touches one part more.
 const COUNTERS: usize = PARTS as usize + 1;
@@ -25,8 +25,16 @@ pub struct ReplayGuard {
     secret: Secret,
     limit: u32,
     part_s: u64,
-    /// The part that a time is in, of the time asked for last: dividing takes longer than all else.
-    part_at: (u64, u32),
+    /// Of the time asked for last: dividing takes longer than all else.
+    at: At,
+}
+
+/// The part that a time is in, and the place of its counter.
+#[derive(Debug, Clone, Copy, Default)]
+struct At {
+    time_s: u64,
+    part: u32,
+    counter: u32,
 }
 
 impl ReplayGuard {
@@ -39,7 +47,7 @@ impl ReplayGuard {
             secret: Secret::new(seed.rotate_left(29)),
             limit: 0,
             part_s: 1,
-            part_at: (0, 0),
+            at: At::default(),
         };
         this.configure(dispatch);
         this
@@ -49,7 +57,7 @@ impl ReplayGuard {
     pub fn configure(&mut self, dispatch: &config::Dispatch) {
         self.limit = u32::from(dispatch.replay_limit);
         self.part_s = u64::from(dispatch.request_skew_s).div_ceil(PARTS).max(1);
-        self.part_at = (0, 0);
+        self.at = At::default();
     }
 
     /// Whether one more dispatch of `session` by `sender` is charged; if so it is counted. `now_s` may be of
@@ -61,14 +69,22 @@ impl ReplayGuard {
     /// The same for a session whose fingerprint is taken.
     #[inline(always)]
     pub(crate) fn charge_to(&mut self, now_s: u64, session: Session) -> bool {
-        if self.part_at.0 != now_s {
-            self.part_at = (now_s, (now_s / self.part_s) as u32);
+        if self.at.time_s != now_s {
+            let part = (now_s / self.part_s) as u32;
+            self.at = At {
+                time_s: now_s,
+                part,
+                counter: part % COUNTERS as u32,
+            };
         }
         let charges = self.sessions.entry(session);
-        charges.advance(self.part_at.1);
-        let within = charges.total() < self.limit;
+        let mut counter = self.at.counter as usize;
+        if charges.part != self.at.part {
+            counter = charges.advance(self.at.part);
+        }
+        let within = u32::from(charges.total) < self.limit;
         if within {
-            charges.count();
+            charges.count(counter);
         }
         within
     }
@@ -124,36 +140,40 @@ impl Placed for Session {
 struct Charges {
     /// The latest part counted in.
     part: u32,
-    /// By part, modulo their number. Never more than the limit, a `u16`.
+    /// The sum of what follows, which is never more than the limit, a `u16`.
+    total: u16,
+    /// By part, modulo their number.
     counts: [u16; COUNTERS],
 }
 
 const _: () = assert!(size_of::<(Session, Charges)>() == 32);
 
 impl Charges {
-    fn advance(&mut self, part: u32) {
+    /// Forgets what is older than a window that ends in `part`. Says which counter is the latest part's.
+    #[inline(never)]
+    fn advance(&mut self, part: u32) -> usize {
         let span = COUNTERS as u32;
         if part > self.part {
             for passed in 1..=(part - self.part).min(span) {
-                self.counts[self.part.wrapping_add(passed) as usize % COUNTERS] = 0;
+                let counter = self.part.wrapping_add(passed) as usize % COUNTERS;
+                self.total -= std::mem::take(&mut self.counts[counter]);
             }
             self.part = part;
         } else if part.saturating_add(span) < self.part {
             // The clock was set back by more than a window, or the parts became longer.
             *self = Self {
                 part,
-                counts: [0; COUNTERS],
+                ..Self::default()
             };
         }
         // Set back by less: what is counted now counts as of the latest part.
+        self.part as usize % COUNTERS
     }
 
-    fn total(&self) -> u32 {
-        self.counts.iter().map(|&count| u32::from(count)).sum()
-    }
-
-    fn count(&mut self) {
-        self.counts[self.part as usize % COUNTERS] += 1;
+    #[inline(always)]
+    fn count(&mut self, counter: usize) {
+        self.counts[counter % COUNTERS] += 1;
+        self.total += 1;
     }
 }
 
@@ -259,6 +279,8 @@ mod tests {
         assert!(guard.charge(NOW_S, 1, 1));
         assert!(guard.charge(NOW_S - 30, 1, 1));
         assert!(!guard.charge(NOW_S - 30, 1, 1));
+        // Charged as of now, not as of then.
+        assert!(!guard.charge(NOW_S + 119, 1, 1));
         assert!(guard.charge(NOW_S - 3_600, 1, 1));
     }
 

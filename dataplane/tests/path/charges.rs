@@ -2,7 +2,7 @@
 
 use afr_dataplane::flow::{FlowEntry, Pin};
 use afr_dataplane::id::Slot;
-use afr_dataplane::verdict::MetadataNote;
+use afr_dataplane::verdict::{DropReason, MetadataNote};
 use afr_wire::Request;
 
 use crate::support::metadata::{prefix, report, request, told, with_prefixes};
@@ -237,6 +237,24 @@ fn what_comes_with_the_syn_is_committed() {
     assert_eq!(world.shared.inflight.committed(slot), 4_096);
     world.send(EDGE, &datagram(2, service(CHAT)).asking(&request()));
     assert_eq!(world.shared.inflight.committed(slot), 2 * 4_096);
+}
+
+#[test]
+fn a_request_that_has_no_room_to_leave_is_looked_at_once() {
+    let mut world = world();
+    let asks = |session| {
+        let request = Request {
+            session,
+            ..request()
+        };
+        datagram(1, service(CHAT)).asking(&request)
+    };
+    world.send(EDGE, &asks(1)).forwarded();
+    let outcome = world.cramped(EDGE, &asks(2), 39);
+    outcome.dropped(DropReason::NoHeadroom);
+    assert_eq!(outcome.noted(MetadataNote::RequestVerified), 1);
+    assert_eq!(outcome.noted(MetadataNote::RequestUnchanged), 0);
+    assert_eq!(world.shared.inflight.committed(Slot(0)), 2 * 4_096);
 }
 
 #[test]
