@@ -110,8 +110,8 @@ impl Verifier {
     /// destination; `protocol` and `destination_port` as in [`RequestContext`](crate::RequestContext).
     ///
     /// `false`, and not taken, if the bytes are too short or too long for a request with a MAC, or no more are taken.
-    // A function of its own, so that it has the registers to itself.
-    #[inline(never)]
+    // Part of the caller's loop: it is short, and may be compiled for wider registers there.
+    #[inline(always)]
     pub fn add(
         &mut self,
         signers: &Signers,

@@ -7,9 +7,7 @@
 //! made all that are checked together ([`Verifier`]): a flood of made-up senders displaces nothing. Otherwise, and for keys of
 //! another kind, derived keys are kept.
 
-use afr_wire::{
-    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Signers, Verifier, verify_requests,
-};
+use afr_wire::{KeyId, MAC_LEN, MAX_CHECKS, REQUEST_FIXED_LEN, Signers, Verifier, verify_requests};
 use arrayvec::ArrayVec;
 use dpdk::vector::wide;
 
@@ -40,19 +38,30 @@ impl MacCheck {
 }
 
 /// Packets of a burst, by their place in it.
-type Places = ArrayVec<u8, BURST>;
-/// Those whose MACs are computed together.
-#[derive(Debug, Default)]
-struct Taken {
-    places: [u8; MAX_LANES],
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    places: [u8; BURST],
     count: usize,
 }
 
-impl Taken {
+impl Places {
+    const NONE: Self = Self {
+        places: [0; BURST],
+        count: 0,
+    };
+
+    /// Adds the place if it counts.
     #[inline(always)]
-    fn add(&mut self, place: usize) {
-        self.places[self.count % MAX_LANES] = place as u8;
-        self.count += 1;
+    fn add(&mut self, place: usize, counts: bool) {
+        if let Some(next) = self.places.get_mut(self.count) {
+            *next = place as u8;
+            self.count += usize::from(counts);
+        }
+    }
+
+    #[inline(always)]
+    fn get(&self) -> &[u8] {
+        &self.places[..self.count.min(BURST)]
     }
 }
 
@@ -64,43 +73,72 @@ impl Path<'_> {
     #[inline(never)]
     pub(crate) fn check_macs<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick]) {
         self.macs_checked = true;
-        let mut others = Places::new();
         let mut verifier = self.own.verifier.take();
-        let mut taken = Taken::default();
-        let this = &*self;
+        let wanted = self.wanted(packets, quick);
+        let others = self.check_derived(packets, quick, &wanted, verifier.as_deref_mut());
+        self.own.verifier = verifier;
+        if others.count != 0 {
+            self.check_kept(packets, quick, &others);
+        }
+    }
+
+    /// Which packets have a MAC that will be verified, or a request that is to be believed without one.
+    #[inline(never)]
+    fn wanted<B: PacketBuf>(&self, packets: &[B], quick: &mut [Quick]) -> Places {
         wide(
             #[inline(always)]
             |_| {
+                let mut wanted = Places::NONE;
+                for (at, (packet, quick)) in packets.iter().zip(quick).enumerate() {
+                    wanted.add(at, self.needs_mac(packet.data(), quick));
+                }
+                wanted
+            },
+        )
+    }
+
+    /// Has the verifier say of the `wanted` which are their senders'. Returns those that it has nothing to say of.
+    #[inline(never)]
+    fn check_derived<B: PacketBuf>(
+        &self,
+        packets: &[B],
+        quick: &mut [Quick],
+        wanted: &Places,
+        mut verifier: Option<&mut Verifier>,
+    ) -> Places {
+        wide(
+            #[inline(always)]
+            |_| {
+                let mut others = Places::NONE;
                 let mut signers = None;
-                for (at, packet) in packets.iter().enumerate().take(quick.len()) {
-                    let frame = packet.data();
-                    let one = &mut quick[at];
-                    if !this.needs_mac(frame, one) {
+                // Given to the verifier are the last so many of these.
+                let mut taken = Places::NONE;
+                for at in wanted.get() {
+                    let at = usize::from(*at);
+                    let (Some(packet), Some(one)) = (packets.get(at), quick.get_mut(at)) else {
                         continue;
-                    }
+                    };
+                    let frame = packet.data();
                     if is_unsigned(frame, one) {
                         one.mac = MacCheck::Right;
-                        this.foresee(frame, one);
+                        self.foresee(frame, one);
                     } else if let Some(verifier) = verifier.as_deref_mut()
-                        && this.add(verifier, frame, one, &mut signers)
+                        && self.add(verifier, frame, one, &mut signers)
                     {
-                        taken.add(at);
+                        taken.add(at, true);
                         if verifier.is_full() {
-                            this.finish(verifier, packets, quick, &mut taken);
+                            self.finish(verifier, packets, quick, &mut taken);
                         }
-                    } else if one.shape.kind == Kind::Request {
-                        let _ = others.try_push(at as u8);
+                    } else {
+                        others.add(at, one.shape.kind == Kind::Request);
                     }
                 }
+                if let (Some(verifier), 1..) = (verifier, taken.count) {
+                    self.finish(verifier, packets, quick, &mut taken);
+                }
+                others
             },
-        );
-        if let (Some(verifier), 1..) = (&mut verifier, taken.count) {
-            self.finish(verifier, packets, quick, &mut taken);
-        }
-        self.own.verifier = verifier;
-        if !others.is_empty() {
-            self.check_kept(packets, quick, &others);
-        }
+        )
     }
 
     /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not
@@ -171,26 +209,31 @@ impl Path<'_> {
         verifier: &mut Verifier,
         packets: &[B],
         quick: &mut [Quick],
-        taken: &mut Taken,
+        taken: &mut Places,
     ) {
         let right = verifier.finish(&self.plan.masters);
-        let count = std::mem::take(&mut taken.count);
-        for (bit, at) in taken.places.iter().take(count).enumerate() {
-            let at = usize::from(*at);
-            if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
-                quick.mac = MacCheck::of(right >> bit & 1 != 0);
-                if quick.mac == MacCheck::Right && quick.shape.kind == Kind::Request {
-                    self.foresee(packet.data(), quick);
+        wide(
+            #[inline(always)]
+            |_| {
+                for (bit, at) in taken.get().iter().enumerate() {
+                    let at = usize::from(*at);
+                    if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
+                        quick.mac = MacCheck::of(right >> bit & 1 != 0);
+                        if quick.mac == MacCheck::Right && quick.shape.kind == Kind::Request {
+                            self.foresee(packet.data(), quick);
+                        }
+                    }
                 }
-            }
-        }
+            },
+        );
+        taken.count = 0;
     }
 
     /// The same under keys that are kept.
     #[inline(never)]
     fn check_kept<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick], wanted: &Places) {
         let mut keyed = ArrayVec::<(usize, KeyPlace), BURST>::new();
-        for at in wanted {
+        for at in wanted.get() {
             let at = usize::from(*at);
             let (frame, quick) = (packets[at].data(), &quick[at]);
             let object = object(frame, quick.shape.object_len);

@@ -146,9 +146,14 @@ impl<const BLOCKS: usize> Batch<BLOCKS> {
     /// Finds the shortest and the longest of the first `count` messages, and where each ends; `None` if one is too long.
     #[inline]
     pub(crate) fn bound(&mut self, count: usize) -> Option<()> {
-        let (mut shortest, mut longest) = (u32::MAX, 0);
-        for len in &self.lens[..count] {
-            (shortest, longest) = (shortest.min(*len), longest.max(*len));
+        let lens = &self.lens[..count];
+        let first = lens.first().copied().unwrap_or(0);
+        let (mut shortest, mut longest) = (first, first);
+        // They mostly are as long as each other.
+        if lens.iter().fold(0, |differ, len| differ | len ^ first) != 0 {
+            for len in lens {
+                (shortest, longest) = (shortest.min(*len), longest.max(*len));
+            }
         }
         if longest as usize > BLOCKS * 16 {
             return None;

@@ -81,14 +81,15 @@ impl Engine {
         batch: &mut Batch<BLOCKS>,
         count: usize,
     ) -> Option<u32> {
-        let tags = self.tags(masters, batch, count)?.len();
-        #[cfg(target_arch = "x86_64")]
-        return Some(x86::equal(&batch.tags, &batch.expected, tags));
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = tags;
-            match self.0 {}
-        }
+        let count = self.tags(masters, batch, count)?.len();
+        let right = match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Width::One => x86::equal(&batch.tags, &batch.expected),
+            // SAFETY: an engine of this width is made only where there is AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Width::Two => unsafe { x86::ymm::equal(&batch.tags, &batch.expected) },
+        };
+        Some(right & ((1 << count) - 1))
     }
 
     /// The tags of the first `count` lanes, likewise.

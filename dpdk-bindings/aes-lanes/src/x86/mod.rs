@@ -10,12 +10,12 @@ mod tests;
 
 use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8};
 
+use crate::Block;
 use crate::batch::Row;
-use crate::{Block, LANES};
 
-/// Which of the first `count` blocks are equal, a bit each. It takes the same time wherever they differ.
+/// Which of the blocks are equal, a bit each. It takes the same time wherever they differ.
 #[inline]
-pub(crate) fn equal(these: &Row, those: &Row, count: usize) -> u32 {
+pub(crate) fn equal(these: &Row, those: &Row) -> u32 {
     const ALL: i32 = 0xFFFF;
     let equal = |a: &Block, b: &Block| {
         // SAFETY: every x86_64 has SSE2; a block is 16 readable bytes, and the loads ask for no alignment.
@@ -24,7 +24,7 @@ pub(crate) fn equal(these: &Row, those: &Row, count: usize) -> u32 {
             _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128(a), _mm_loadu_si128(b)))
         }
     };
-    let pairs = these.iter().zip(those).take(count.min(LANES)).enumerate();
+    let pairs = these.iter().zip(those).enumerate();
     pairs.fold(0, |right, (lane, (a, b))| {
         right | u32::from(equal(a, b) == ALL) << lane
     })
