@@ -29,12 +29,50 @@ const REPORT_DERIVATION: u128 = u128::from_le_bytes(*b"AFR1rpt\0\0\0\0\0\0\0\0\x
 /// Under which master senders sign, and as whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signers {
-    /// The place of the master among those to come.
-    pub master: u8,
-    /// The cluster that is signed for.
-    pub cluster: ClusterId,
-    /// What of a source a sender's key depends on, as a mask ([`masked_source`](crate::masked_source) of all ones).
-    pub mask: [u8; 16],
+    /// What of a source a sender's key depends on.
+    mask: u128,
+    whose: Whose,
+}
+
+/// Cluster, master, and whether it signs reports: in one word, for it is compared with each object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Whose(u64);
+
+impl Whose {
+    const NOBODY: Self = Self(0);
+    const REPORTS: u64 = 1 << 8;
+
+    const fn new(master: u8, cluster: ClusterId) -> Self {
+        Self((cluster.0 as u64) << 32 | master as u64)
+    }
+
+    const fn reports(self) -> Self {
+        Self(self.0 | Self::REPORTS)
+    }
+
+    const fn master(self) -> u8 {
+        self.0 as u8
+    }
+
+    const fn cluster(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    const fn signs_reports(self) -> bool {
+        self.0 & Self::REPORTS != 0
+    }
+}
+
+impl Signers {
+    /// Those who sign under the master at this place among those to come, for this cluster. `mask`: what of a source a sender's
+    /// key depends on ([`masked_source`](crate::masked_source) of all ones).
+    #[must_use]
+    pub const fn new(master: u8, cluster: ClusterId, mask: [u8; 16]) -> Self {
+        Self {
+            mask: u128::from_le_bytes(mask),
+            whose: Whose::new(master, cluster),
+        }
+    }
 }
 
 /// Checks the MACs of up to [`MAX_LANES`] requests and reports under
@@ -46,8 +84,8 @@ pub struct Verifier {
     engine: Engine,
     batch: Batch<BLOCKS>,
     senders: [Sender; LANES],
-    /// Whether all are as the first.
-    one_sender: bool,
+    /// Nothing, if all are as the first.
+    various: u64,
     count: usize,
 }
 
@@ -56,28 +94,32 @@ pub struct Verifier {
 struct Sender {
     /// A masked source as it is in a packet, or the number of an instance.
     name: u128,
-    cluster: ClusterId,
-    master: u8,
-    reports: bool,
+    whose: Whose,
 }
 
 impl Sender {
     const NOBODY: Self = Self {
         name: 0,
-        cluster: ClusterId(0),
-        master: 0,
-        reports: false,
+        whose: Whose::NOBODY,
     };
 
+    /// Bits in which they differ, folded.
+    #[inline(always)]
+    const fn differs(&self, other: &Self) -> u64 {
+        let name = self.name ^ other.name;
+        name as u64 | (name >> 64) as u64 | (self.whose.0 ^ other.whose.0)
+    }
+
     fn enter(&self, lane: usize, batch: &mut Batch<BLOCKS>) {
-        let cluster = u128::from(self.cluster.0.swap_bytes());
-        if self.reports {
-            let only = REPORT_DERIVATION | cluster << 56 | self.name << 88;
-            batch.derive_short(lane, self.master, only.to_le_bytes());
+        let (whose, name) = (self.whose, self.name);
+        let cluster = u128::from(whose.cluster().swap_bytes());
+        if whose.signs_reports() {
+            let only = REPORT_DERIVATION | cluster << 56 | name << 88;
+            batch.derive_short(lane, whose.master(), only.to_le_bytes());
         } else {
-            let first = DERIVATION | cluster << 56 | self.name << 88;
-            let second = self.name >> 40 | 0x80 << 88;
-            batch.derive(lane, self.master, [first, second].map(u128::to_le_bytes));
+            let first = DERIVATION | cluster << 56 | name << 88;
+            let second = name >> 40 | 0x80 << 88;
+            batch.derive(lane, whose.master(), [first, second].map(u128::to_le_bytes));
         }
     }
 }
@@ -94,7 +136,7 @@ impl Verifier {
             engine,
             batch: Batch::default(),
             senders: [Sender::NOBODY; LANES],
-            one_sender: true,
+            various: 0,
             count: 0,
         }
     }
@@ -123,8 +165,8 @@ impl Verifier {
         let Some((_, mac)) = object.split_last_chunk::<MAC_LEN>() else {
             return false;
         };
-        let fits = object.len() >= REQUEST_FIXED_LEN + MAC_LEN && object.len() <= MAX_REQUEST_LEN;
-        if !fits || lane >= LANES {
+        let lens = REQUEST_FIXED_LEN + MAC_LEN..=MAX_REQUEST_LEN;
+        if !lens.contains(&object.len()) || lane >= LANES {
             return false;
         }
         self.batch.expect(lane, *mac);
@@ -132,19 +174,20 @@ impl Verifier {
             .first_chunk()
             .copied()
             .map_or(0, u128::from_le_bytes);
-        self.taken(Sender {
-            name: source & u128::from_le_bytes(signers.mask),
-            cluster: signers.cluster,
-            master: signers.master,
-            reports: false,
-        });
+        let sender = Sender {
+            name: source & signers.mask,
+            whose: signers.whose,
+        };
+        self.taken(lane, sender);
 
         let text = self.batch.text(lane);
         put(text, 0, REQUEST_KIND_AND_LABEL.to_le_bytes());
         put(text, 5, *addresses);
         let port = u32::from(destination_port.swap_bytes());
         put(text, 37, (u32::from(protocol) | port << 8).to_le_bytes());
-        self.object(lane, REQUEST_PREFIX_LEN, object);
+        self.object::<REQUEST_PREFIX_LEN, { whole_blocks(REQUEST_FIXED_LEN + MAC_LEN) }>(
+            lane, object,
+        );
         true
     }
 
@@ -164,46 +207,58 @@ impl Verifier {
             return false;
         }
         self.batch.expect(lane, *mac);
-        self.taken(Sender {
+        let sender = Sender {
             name: u128::from(u32::from_le_bytes(*instance)),
-            cluster: signers.cluster,
-            master: signers.master,
-            reports: true,
-        });
+            whose: signers.whose.reports(),
+        };
+        self.taken(lane, sender);
         let text = self.batch.text(lane);
         put(text, 0, REPORT_KIND_AND_LABEL.to_le_bytes());
-        self.object(lane, REPORT_PREFIX_LEN, object);
+        self.object::<REPORT_PREFIX_LEN, { whole_blocks(REPORT_FIXED_LEN + MAC_LEN) }>(
+            lane, object,
+        );
         true
     }
 
-    /// The next lane is of this sender.
+    /// The lane, the next, is of this sender.
     #[inline(always)]
-    fn taken(&mut self, sender: Sender) {
-        let lane = self.count % LANES;
-        self.senders[lane] = sender;
-        self.one_sender = (lane == 0 || self.one_sender) & (sender == self.senders[0]);
+    fn taken(&mut self, lane: usize, sender: Sender) {
+        self.senders[lane % LANES] = sender;
+        let various = if lane == 0 { 0 } else { self.various };
+        self.various = various | sender.differs(&self.senders[0]);
         self.count = lane + 1;
     }
 
-    /// Puts the object into the lane's text, behind `prefix_len` bytes: its last bytes, the tag, as zeros.
+    /// Puts the object into the lane's text, behind `PREFIX` bytes: its last bytes, the tag, as zeros. It has `LEAST` bytes at
+    /// least, which are whole blocks.
     #[inline(always)]
-    fn object(&mut self, lane: usize, prefix_len: usize, object: &[u8]) {
+    fn object<const PREFIX: usize, const LEAST: usize>(&mut self, lane: usize, object: &[u8]) {
         let text = self.batch.text(lane);
         let signed = object.len() - MAC_LEN;
-        // Whole blocks, the last into the tag, which is as long as one.
+        // Whole blocks, the last into the tag, which is as long as one. Those of every object at once.
+        if let (Some(first), Some(place)) = (
+            object.first_chunk::<LEAST>(),
+            text[PREFIX..].first_chunk_mut::<LEAST>(),
+        ) {
+            *place = *first;
+        }
         let blocks = object.as_chunks().0.iter().take(signed.div_ceil(MAC_LEN));
-        for (to, block) in text[prefix_len..]
-            .as_chunks_mut::<MAC_LEN>()
-            .0
-            .iter_mut()
-            .zip(blocks)
-        {
+        let places = text[PREFIX..].as_chunks_mut::<MAC_LEN>().0;
+        for (to, block) in places.iter_mut().zip(blocks).skip(LEAST / MAC_LEN) {
             *to = *block;
         }
-        // And what ends a text whose last block is not whole; otherwise it is behind the last.
-        put(text, prefix_len + signed, [0; MAC_LEN]);
-        put(text, prefix_len + object.len(), 0x80_u128.to_le_bytes());
-        self.batch.end(lane, prefix_len + object.len());
+        // Zeros for the tag, and what ends a text whose last block is not whole; otherwise it is behind the last.
+        let mut end = [0; 2 * MAC_LEN];
+        end[MAC_LEN] = 0x80;
+        put(text, PREFIX + signed, end);
+        self.batch.end(lane, PREFIX + object.len());
+    }
+
+    /// How many were taken since the last [`Self::finish`].
+    #[inline]
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
     }
 
     /// Whether no more are taken before the next [`Self::finish`].
@@ -218,16 +273,22 @@ impl Verifier {
     #[inline]
     pub fn finish(&mut self, masters: &[ExpandedMaster]) -> u32 {
         let count = core::mem::take(&mut self.count);
-        let senders = if self.one_sender { 1 } else { count };
+        let one_sender = self.various == 0;
+        let senders = if one_sender { 1 } else { count };
         for (lane, sender) in self.senders[..senders].iter().enumerate() {
             sender.enter(lane, &mut self.batch);
         }
-        if self.one_sender {
+        if one_sender {
             self.batch.all_as_first();
         }
         let right = self.engine.right(masters, &mut self.batch, count);
         right.unwrap_or(0)
     }
+}
+
+/// Bytes of the whole blocks in so many.
+const fn whole_blocks(bytes: usize) -> usize {
+    bytes / MAC_LEN * MAC_LEN
 }
 
 /// Writes `bytes` at an offset of the text.
@@ -254,12 +315,7 @@ mod tests {
     const LENS: std::ops::RangeInclusive<usize> = REQUEST_FIXED_LEN + MAC_LEN..=MAX_REQUEST_LEN;
 
     fn signers(master: u8, cluster: ClusterId) -> Signers {
-        let mask = masked_source([0xFF; 16], 64);
-        Signers {
-            master,
-            cluster,
-            mask,
-        }
+        Signers::new(master, cluster, masked_source([0xFF; 16], 64))
     }
 
     fn addresses(source: [u8; 16], destination: [u8; 16]) -> [u8; 32] {

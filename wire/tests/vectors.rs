@@ -104,11 +104,7 @@ fn requests_are_verified_side_by_side() {
         return;
     };
     let masters = [verifier.expand(&master())];
-    let signers = Signers {
-        master: 0,
-        cluster: cluster(),
-        mask: masked_source([0xFF; 16], 128),
-    };
+    let signers = Signers::new(0, cluster(), masked_source([0xFF; 16], 128));
     let signed: Vec<_> = requests()
         .into_iter()
         .map(|(name, _)| vector(name))

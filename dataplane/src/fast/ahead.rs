@@ -6,10 +6,9 @@
 
 use afr_wire::{CatalogueVersion, DomainId, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature};
 
-use super::shape::{Quick, object};
+use super::shape::{Quick, addresses, object_in};
 use crate::aft::SigKey;
-use crate::packet::bytes::{address, array, be16};
-use crate::packet::parse::ETHERNET_LEN;
+use crate::packet::bytes::{array, be16};
 use crate::path::Path;
 
 /// Offset of a request's number of prefixes.
@@ -19,13 +18,19 @@ impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
     #[inline(always)]
     pub(super) fn foresee(&self, frame: &[u8], quick: &mut Quick) {
-        let object = object(frame, quick.shape.object_len);
-        let Some(fixed) = object.first_chunk::<REQUEST_FIXED_LEN>() else {
+        let (Some(object), Some(addresses)) =
+            (object_in(frame, quick.shape.object_len), addresses(frame))
+        else {
             return;
         };
-        let source = address(frame, ETHERNET_LEN + 8);
+        let (Some(fixed), Some(source)) = (
+            object.first_chunk::<REQUEST_FIXED_LEN>(),
+            addresses.first_chunk::<16>(),
+        ) else {
+            return;
+        };
         let session = u64::from_be_bytes(array(fixed, 16));
-        quick.session = self.own.replay.fingerprint(source, session);
+        quick.session = self.own.replay.fingerprint_of(source, session);
         self.own.replay.prefetch(quick.session);
         if fixed[N_PREFIXES] == 0 {
             return;

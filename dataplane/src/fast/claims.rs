@@ -14,7 +14,7 @@ use super::MacCheck;
 use super::shape::{Quick, object};
 use crate::config::Class;
 use crate::fingerprint::Fingerprint;
-use crate::id::{ClassIx, Incarnation, Slot};
+use crate::id::{ClassIx, Slot};
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::ETHERNET_LEN;
 use crate::path::{Path, is_client};
@@ -193,15 +193,15 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// Charges the flow, which is `pin`'s, for a request whose MAC is right and which is to be believed as the last one. `false`: it is
-    /// not, and nothing was changed.
+    /// Charges the flow for a request whose MAC is right and which is to be believed as the last one. The flow is of `slot`'s tenant in
+    /// this generation. `false`: it is not to be believed so, and nothing was changed.
     #[inline(always)]
     pub(super) fn charge_alike(
         &mut self,
         level: Level,
         quick: &Quick,
         frame: &[u8],
-        pin: (Slot, Incarnation),
+        slot: Slot,
     ) -> bool {
         let Some((claims, request)) = self.alike(level, frame, quick) else {
             return false;
@@ -215,8 +215,7 @@ impl<'a> Path<'a> {
         entry.fingerprint = Fingerprint::mark(quick.print, true);
         entry.note_metadata();
         self.note_believed(quick);
-        let (slot, incarnation) = pin;
-        if self.may_charge(quick.session) && self.aft.incarnation(slot) == incarnation {
+        if self.may_charge(quick.session) {
             self.commit(slot, tokens);
         }
         true

@@ -7,11 +7,14 @@
 //! made all that are checked together ([`Verifier`]): a flood of made-up senders displaces nothing. Otherwise, and for keys of
 //! another kind, derived keys are kept.
 
-use afr_wire::{KeyId, MAC_LEN, MAX_CHECKS, REQUEST_FIXED_LEN, Signers, Verifier, verify_requests};
+use afr_wire::{
+    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Signers, Verifier, verify_requests,
+};
 use arrayvec::ArrayVec;
+use dpdk::prefetch::prefetch_read;
 use dpdk::vector::wide;
 
-use super::shape::{Kind, Quick, addresses, object};
+use super::shape::{Kind, Quick, addresses, object, object_in};
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowRef;
 use crate::packet::PacketBuf;
@@ -65,6 +68,9 @@ impl Places {
     }
 }
 
+/// Where an object names its key.
+const KEY: usize = 4;
+
 /// Who signs under the key that was asked for last.
 type LastSigners<'a> = Option<(KeyId, &'a Signers)>;
 
@@ -111,30 +117,38 @@ impl Path<'_> {
             |_| {
                 let mut others = Places::NONE;
                 let mut signers = None;
-                // Given to the verifier are the last so many of these.
-                let mut taken = Places::NONE;
-                for at in wanted.get() {
-                    let at = usize::from(*at);
+                let mut lanes = [0; MAX_LANES];
+                for place in wanted.get() {
+                    let at = usize::from(*place);
                     let (Some(packet), Some(one)) = (packets.get(at), quick.get_mut(at)) else {
                         continue;
                     };
                     let frame = packet.data();
-                    if is_unsigned(frame, one) {
+                    let Some(object) = object_in(frame, one.shape.object_len) else {
+                        continue;
+                    };
+                    let is_request = one.shape.kind == Kind::Request;
+                    if is_request && is_unsigned(object) {
                         one.mac = MacCheck::Right;
                         self.foresee(frame, one);
-                    } else if let Some(verifier) = verifier.as_deref_mut()
-                        && self.add(verifier, frame, one, &mut signers)
-                    {
-                        taken.add(at, true);
-                        if verifier.is_full() {
-                            self.finish(verifier, packets, quick, &mut taken);
-                        }
-                    } else {
-                        others.add(at, one.shape.kind == Kind::Request);
+                        continue;
                     }
+                    if let Some(verifier) = verifier.as_deref_mut() {
+                        let lane = verifier.count() % MAX_LANES;
+                        if self.add(verifier, frame, object, one, &mut signers) {
+                            lanes[lane] = *place;
+                            if verifier.is_full() {
+                                self.finish(verifier, packets, quick, &lanes);
+                            }
+                            continue;
+                        }
+                    }
+                    others.add(at, is_request);
                 }
-                if let (Some(verifier), 1..) = (verifier, taken.count) {
-                    self.finish(verifier, packets, quick, &mut taken);
+                if let Some(verifier) = verifier
+                    && verifier.count() != 0
+                {
+                    self.finish(verifier, packets, quick, &lanes);
                 }
                 others
             },
@@ -167,7 +181,11 @@ impl Path<'_> {
             .own
             .fingerprint
             .of(object(frame, quick.shape.object_len));
-        Fingerprint::read(entry.fingerprint).0 != quick.print
+        let is_changed = Fingerprint::read(entry.fingerprint).0 != quick.print;
+        if is_changed && let Some(path) = self.paths.get(entry.instance().0.index()) {
+            prefetch_read(path);
+        }
+        is_changed
     }
 
     /// Gives the packet's request or report to the verifier, if its key is one of those laid out for it.
@@ -176,14 +194,14 @@ impl Path<'_> {
         &'b self,
         verifier: &mut Verifier,
         frame: &[u8],
+        object: &[u8],
         quick: &Quick,
         last: &mut LastSigners<'b>,
     ) -> bool {
-        let object = object(frame, quick.shape.object_len);
         let (Some(head), Some(addresses)) = (object.first_chunk::<8>(), addresses(frame)) else {
             return false;
         };
-        let id = KeyId(be16(head, 4));
+        let id = KeyId(be16(head, KEY));
         let signers = match *last {
             Some((of, signers)) if of == id => signers,
             _ => {
@@ -202,20 +220,21 @@ impl Path<'_> {
         }
     }
 
-    /// Has the verifier say which of the `taken` are their senders'.
+    /// Has the verifier say which of those that it was given are their senders'. They are the packets at `lanes`.
     #[inline(never)]
     fn finish<B: PacketBuf>(
         &self,
         verifier: &mut Verifier,
         packets: &[B],
         quick: &mut [Quick],
-        taken: &mut Places,
+        lanes: &[u8; MAX_LANES],
     ) {
+        let count = verifier.count();
         let right = verifier.finish(&self.plan.masters);
         wide(
             #[inline(always)]
             |_| {
-                for (bit, at) in taken.get().iter().enumerate() {
+                for (bit, at) in lanes.iter().take(count).enumerate() {
                     let at = usize::from(*at);
                     if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
                         quick.mac = MacCheck::of(right >> bit & 1 != 0);
@@ -226,7 +245,6 @@ impl Path<'_> {
                 }
             },
         );
-        taken.count = 0;
     }
 
     /// The same under keys that are kept.
@@ -275,10 +293,9 @@ impl Path<'_> {
     }
 }
 
-/// Whether the packet carries a request that says that it has no MAC.
+/// Whether a request says that it has no MAC.
 #[inline(always)]
-fn is_unsigned(frame: &[u8], quick: &Quick) -> bool {
-    let object = object(frame, quick.shape.object_len);
-    let is_request = quick.shape.kind == Kind::Request;
-    is_request && object.len() >= REQUEST_FIXED_LEN && KeyId(be16(object, 4)) == KeyId::NONE
+fn is_unsigned(request: &[u8]) -> bool {
+    let fixed = request.first_chunk::<REQUEST_FIXED_LEN>();
+    fixed.is_some_and(|fixed| KeyId(be16(fixed, KEY)) == KeyId::NONE)
 }

@@ -101,11 +101,11 @@ impl Plan {
                     id: key.id,
                     not_before_s: key.not_before_s,
                     not_after_s: key.not_after_s,
-                    signers: Signers {
-                        master: keys.len() as u8,
-                        cluster: config.cluster,
-                        mask: masked_source([0xFF; 16], key.source_prefix_len),
-                    },
+                    signers: Signers::new(
+                        keys.len() as u8,
+                        config.cluster,
+                        masked_source([0xFF; 16], key.source_prefix_len),
+                    ),
                 });
                 masters.push(verifier.expand(&key.master));
             }

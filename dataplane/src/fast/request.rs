@@ -8,7 +8,7 @@ use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
 use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowEntry, FlowState};
-use crate::id::{Incarnation, PortIx, Slot};
+use crate::id::{PortIx, Slot};
 use crate::packet::PacketBuf;
 use crate::packet::bytes::be32;
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
@@ -70,8 +70,7 @@ impl Path<'_> {
                 return None;
             }
         }
-        let pin = entry.instance();
-        let (slot, incarnation) = pin;
+        let (slot, incarnation) = entry.instance();
         let path = self.paths.get(slot.index())?;
         if !self.live.alive(slot, incarnation) || !path.takes(incarnation, quick.ip_len) {
             return None;
@@ -86,7 +85,8 @@ impl Path<'_> {
             return None;
         }
         let entry = if is_changed {
-            self.charge(level, quick, buf.data(), pin)?;
+            // The path is the slot's tenant's, and so is the flow.
+            self.charge(level, quick, buf.data(), slot)?;
             self.own.flows.get_mut(quick.flow)?
         } else {
             entry
@@ -105,14 +105,8 @@ impl Path<'_> {
     /// Charges the packet's flow for a request whose MAC is right. `None`: it is not to be decided here, and nothing was
     /// changed.
     #[inline(always)]
-    fn charge(
-        &mut self,
-        level: Level,
-        quick: &Quick,
-        frame: &[u8],
-        pin: (Slot, Incarnation),
-    ) -> Option<()> {
-        if self.charge_alike(level, quick, frame, pin) {
+    fn charge(&mut self, level: Level, quick: &Quick, frame: &[u8], slot: Slot) -> Option<()> {
+        if self.charge_alike(level, quick, frame, slot) {
             return Some(());
         }
         self.charge_other(quick, frame)

@@ -31,7 +31,18 @@ impl FlowSeeds {
         AesHash::new(key).map_or_else(|| Self::folded(seed), |hash| Self(Means::Aes(hash)))
     }
 
-    /// The same for a processor without AES.
+    /// The hash of 40 bytes, of which a stranger chooses the first freely, and the last.
+    #[inline(always)]
+    pub(crate) fn of(&self, first: &[u8; 16], second: &[u8; 16], last: u64) -> u64 {
+        match &self.0 {
+            Means::Aes(hash) => hash.of(first, second, last),
+            Means::Folded { per_hasher, shared } => {
+                folded(*per_hasher, shared, first, second, last)
+            }
+        }
+    }
+
+    /// Seeds for a processor without AES.
     const fn folded(seed: u64) -> Self {
         Self(Means::Folded {
             per_hasher: seed.rotate_left(32),
@@ -56,18 +67,21 @@ pub(super) fn hash(
     proto: u8,
 ) -> u64 {
     let upper = u64::from(proto) << 32 | u64::from(ports);
-    match &seeds.0 {
-        Means::Aes(hash) => hash.of(src, dst, upper),
-        Means::Folded { per_hasher, shared } => folded(*per_hasher, shared, src, dst, upper),
-    }
+    seeds.of(src, dst, upper)
 }
 
 #[inline(never)]
-fn folded(per_hasher: u64, shared: &SharedSeed, src: &[u8; 16], dst: &[u8; 16], upper: u64) -> u64 {
+fn folded(
+    per_hasher: u64,
+    shared: &SharedSeed,
+    first: &[u8; 16],
+    second: &[u8; 16],
+    last: u64,
+) -> u64 {
     let mut hasher = FoldHasher::with_seed(per_hasher, shared);
-    hasher.write_u128(u128::from_ne_bytes(*src));
-    hasher.write_u128(u128::from_ne_bytes(*dst));
-    hasher.write_u64(upper);
+    hasher.write_u128(u128::from_ne_bytes(*first));
+    hasher.write_u128(u128::from_ne_bytes(*second));
+    hasher.write_u64(last);
     hasher.finish()
 }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::hash::Hasher as _;
 
-use dpdk::HugeSlice;
+use dpdk::HashedSlice;
 use dpdk::prefetch::prefetch_read;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
@@ -69,8 +69,7 @@ impl Placed for u128 {
 }
 
 pub(super) struct Assoc<K: Copy, V: Copy> {
-    /// A power of two of them.
-    sets: HugeSlice<[(K, V); WAYS]>,
+    sets: HashedSlice<[(K, V); WAYS]>,
     secret: Secret,
 }
 
@@ -83,7 +82,7 @@ impl<K: Placed, V: Copy + Stamped> Assoc<K, V> {
             .next_power_of_two();
         let empty = std::array::from_fn(|_| (K::default(), V::default()));
         Self {
-            sets: HugeSlice::filled(sets as usize, empty),
+            sets: HashedSlice::filled(sets as usize, empty),
             secret: Secret::new(seed),
         }
     }
@@ -100,31 +99,31 @@ impl<K: Placed, V: Copy + Stamped> Assoc<K, V> {
     #[inline]
     pub(super) fn prefetch(&self, key: &K) {
         let (set, first) = self.place(key);
-        prefetch_read(&self.sets[set][first]);
+        prefetch_read(&self.sets.at(set)[first % WAYS]);
     }
 
-    /// The set of `key`, and its first way: of a set of two cache lines, half of the keys begin with the one and half with the
+    /// What names the set of `key`, and its first way: of a set of two cache lines, half of the keys begin with the one and half with the
     /// other, so that as long as there is room for all a key needs one.
     #[inline]
     fn place(&self, key: &K) -> (usize, usize) {
         let place = key.place(&self.secret);
         let first = (place >> 63) as usize * (WAYS / 2);
-        (place as usize & (self.sets.len() - 1), first)
+        (place as usize, first)
     }
 
     /// The value of `key`; a default one in the place of its set's oldest if it had none.
     #[inline(always)]
     pub(super) fn entry(&mut self, key: K) -> &mut V {
         let (set, first) = self.place(&key);
-        let set = &mut self.sets[set];
-        let way = if set[first].0 == key {
+        let set = self.sets.at_mut(set);
+        let way = if set[first % WAYS].0 == key {
             first
-        } else if set[first ^ 1].0 == key {
+        } else if set[(first ^ 1) % WAYS].0 == key {
             first ^ 1
         } else {
             Self::other(set, first, key)
         };
-        &mut set[way].1
+        &mut set[way % WAYS].1
     }
 
     /// The way of a key that is not on its first line.
@@ -179,7 +178,7 @@ mod tests {
         }
         let near = |key: &u128| {
             let (set, first) = map.place(key);
-            let line = &map.sets[set][first..first + WAYS / 2];
+            let line = &map.sets.at(set)[first..first + WAYS / 2];
             line.iter().any(|(known, _)| known == key)
         };
         assert!(keys().filter(near).count() > 380);

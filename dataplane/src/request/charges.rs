@@ -16,7 +16,7 @@ use crate::memory::room;
 use crate::path::BURST;
 
 /// Full bursts after which charges are told.
-const TOLD_AFTER: usize = 8;
+const TOLD_AFTER: usize = 16;
 /// Charges that are kept, at the most.
 const KEPT: usize = TOLD_AFTER * BURST;
 
@@ -31,8 +31,8 @@ pub struct Charges {
     bursts: usize,
     /// Whether one ended since it was asked last.
     is_fresh: bool,
-    /// By 64 slots: a bit for each of their groups in which something was charged.
-    groups: Vec<u8>,
+    /// A bit a slot, all 0 but while charges are told.
+    charged: Vec<u64>,
 }
 
 impl Charges {
@@ -42,7 +42,7 @@ impl Charges {
         slots: ArrayVec::new_const(),
         bursts: 0,
         is_fresh: false,
-        groups: Vec::new(),
+        charged: Vec::new(),
     };
 
     /// For so many slots. All memory is taken here.
@@ -53,14 +53,14 @@ impl Charges {
             slots: ArrayVec::new(),
             bursts: 0,
             is_fresh: false,
-            groups: vec![0; slots.div_ceil(64)],
+            charged: vec![0; slots.div_ceil(64)],
         }
     }
 
     /// Memory held, in bytes; the same from [`Self::new`] on.
     #[must_use]
     pub(crate) fn memory_bytes(&self) -> usize {
-        room(&self.sums) + room(&self.groups)
+        room(&self.sums) + room(&self.charged)
     }
 
     /// Tokens of a flow whose work comes later; see [`Inflight::open`].
@@ -134,21 +134,34 @@ impl Charges {
 
     #[inline(never)]
     fn tell_some(&mut self, inflight: &Inflight, standing: &mut Standing) {
+        // Which were charged, by bits: word for word, for most are of the word of the one before.
+        let (mut word, mut bits) = (0, 0);
         for slot in &self.slots {
             let at = slot.index();
-            if let (Some(sum), Some(groups)) = (self.sums.get_mut(at), self.groups.get_mut(at / 64))
-            {
-                inflight.add(*slot, std::mem::take(sum));
-                *groups |= 1 << (at % 64 / GROUP);
+            if at / 64 != word {
+                self.charged[word] |= bits;
+                (word, bits) = (at / 64, 0);
             }
+            bits |= 1 << (at % 64);
         }
+        self.charged[word] |= bits;
         let counted = standing.has_counted(self);
         self.slots.clear();
-        for (word, groups) in self.groups.iter_mut().enumerate() {
-            let mut left = std::mem::take(groups);
+        for (word, charged) in self.charged.iter_mut().enumerate() {
+            let mut left = std::mem::take(charged);
+            let mut groups = 0_u8;
             while left != 0 {
-                let group = left.trailing_zeros() as usize;
+                let bit = left.trailing_zeros() as usize;
                 left &= left - 1;
+                groups |= 1 << (bit / GROUP);
+                let at = word * 64 + bit;
+                if let Some(sum) = self.sums.get_mut(at) {
+                    inflight.add(Slot(at as u16), std::mem::take(sum));
+                }
+            }
+            while groups != 0 {
+                let group = groups.trailing_zeros() as usize;
+                groups &= groups - 1;
                 let before = inflight.group_changed(word, group);
                 if counted {
                     standing.told(word, group, before);

@@ -7,10 +7,9 @@
 //! The window slides: charges are counted in eighths of it, the present one and the eight before, so that no window of
 //! that length holds more than the limit, wherever it begins.
 
-use std::hash::Hasher as _;
-
 use super::assoc::{Assoc, Placed, Secret, Stamped};
 use crate::config;
+use crate::flow::FlowSeeds;
 
 /// Parts of a window that are counted apart.
 const PARTS: u64 = 8;
@@ -22,7 +21,8 @@ const COUNTERS: usize = PARTS as usize + 1;
 #[derive(Debug)]
 pub struct ReplayGuard {
     sessions: Assoc<Session, Charges>,
-    secret: Secret,
+    /// What fingerprints of sessions depend on.
+    seeds: FlowSeeds,
     limit: u32,
     part_s: u64,
     /// Of the time asked for last: dividing takes longer than all else.
@@ -44,7 +44,7 @@ impl ReplayGuard {
     pub fn new(limits: &config::Limits, dispatch: &config::Dispatch, seed: u64) -> Self {
         let mut this = Self {
             sessions: Assoc::new(limits.sessions, seed),
-            secret: Secret::new(seed.rotate_left(29)),
+            seeds: FlowSeeds::new(seed.rotate_left(29)),
             limit: 0,
             part_s: 1,
             at: At::default(),
@@ -96,13 +96,15 @@ impl ReplayGuard {
     }
 
     /// The fingerprint of a sender's session.
-    #[inline(always)]
     pub(crate) fn fingerprint(&self, sender: u128, session: u64) -> Session {
-        let mut hasher = self.secret.hasher();
-        hasher.write_u128(sender);
-        hasher.write_u64(session);
+        self.fingerprint_of(&sender.to_be_bytes(), session)
+    }
+
+    /// The same of a sender's address as it is in a packet.
+    #[inline(always)]
+    pub(crate) fn fingerprint_of(&self, sender: &[u8; 16], session: u64) -> Session {
         // 0 is nobody's.
-        Session(hasher.finish().max(1))
+        Session(self.seeds.of(sender, &[0; 16], session).max(1))
     }
 
     /// Memory held, in bytes; the same from [`Self::new`] on.
