@@ -250,6 +250,8 @@ impl<P: PacketPool> Worker<P> {
             dispatches: &self.shared.counters[usize::from(self.own.id.0)],
             now,
             now_ms: now.mono_ms(),
+            mono_s: now.mono_us / 1_000_000,
+            unix_s: now.unix_s(),
             plan: &self.plan,
             mac: MacCheck::Unknown,
             way: None,

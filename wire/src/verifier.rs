@@ -242,15 +242,16 @@ impl Verifier {
         ) {
             *place = *first;
         }
-        let blocks = object.as_chunks().0.iter().take(signed.div_ceil(MAC_LEN));
-        let places = text[PREFIX..].as_chunks_mut::<MAC_LEN>().0;
-        for (to, block) in places.iter_mut().zip(blocks).skip(LEAST / MAC_LEN) {
-            *to = *block;
+        if signed > LEAST {
+            let blocks = object.as_chunks().0.iter().take(signed.div_ceil(MAC_LEN));
+            let places = text[PREFIX..].as_chunks_mut::<MAC_LEN>().0;
+            for (to, block) in places.iter_mut().zip(blocks).skip(LEAST / MAC_LEN) {
+                *to = *block;
+            }
         }
         // Zeros for the tag, and what ends a text whose last block is not whole; otherwise it is behind the last.
-        let mut end = [0; 2 * MAC_LEN];
-        end[MAC_LEN] = 0x80;
-        put(text, PREFIX + signed, end);
+        put(text, PREFIX + signed, [0; MAC_LEN]);
+        put(text, PREFIX + object.len(), 0x80_u128.to_le_bytes());
         self.batch.end(lane, PREFIX + object.len());
     }
 

@@ -11,10 +11,11 @@ use arrayvec::ArrayVec;
 use dpdk::vector::{Level, Masked, all_match};
 
 use super::MacCheck;
-use super::shape::{Quick, object};
+use super::shape::{Quick, object_in};
 use crate::config::Class;
 use crate::fingerprint::Fingerprint;
-use crate::id::{ClassIx, Slot};
+use crate::flow::FlowEntry;
+use crate::id::ClassIx;
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::ETHERNET_LEN;
 use crate::path::{Path, is_client};
@@ -97,19 +98,41 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// The fixed part of a request whose MAC is right, or which needs none, if it claims the same at this time.
+    /// The fixed part of the request in a packet, whose MAC is right, or which needs none, if it claims the same at this time.
     #[inline(always)]
     fn made_by<'f>(
         &self,
         level: Level,
-        request: &'f [u8],
+        frame: &'f [u8],
+        quick: &Quick,
         now_s: u64,
         skew_s: u32,
     ) -> Option<&'f Fixed> {
-        let fixed = request.first_chunk::<REQUEST_FIXED_LEN>()?;
+        if usize::from(quick.shape.object_len) != self.len {
+            return None;
+        }
+        let fixed = object_in(frame, REQUEST_FIXED_LEN as u8)?.first_chunk()?;
         let age_s = now_s.abs_diff(u64::from(be32(fixed, ISSUED_AT)));
-        let same = request.len() == self.len && self.said.is_said_by(level, fixed);
-        (same && age_s <= u64::from(skew_s)).then_some(fixed)
+        (self.said.is_said_by(level, fixed) && age_s <= u64::from(skew_s)).then_some(fixed)
+    }
+
+    /// Notes with a flow a request whose MAC is right and which claims the same. Returns the tokens of its prompt.
+    #[inline(always)]
+    pub(super) fn note(
+        &self,
+        level: Level,
+        frame: &[u8],
+        quick: &Quick,
+        (now_s, skew_s): (u64, u32),
+        entry: &mut FlowEntry,
+    ) -> Option<u32> {
+        let request = self.made_by(level, frame, quick, now_s, skew_s)?;
+        if self.ix != entry.class {
+            return None;
+        }
+        entry.fingerprint = Fingerprint::mark(quick.print, true);
+        entry.note_metadata();
+        Some(self.class.prompt_tokens(be32(request, PROMPT_TOKENS)))
     }
 }
 
@@ -138,29 +161,24 @@ impl Said {
     }
 }
 
-impl<'a> Path<'a> {
-    /// The last claims, if the packet's request, whose MAC is right, makes them too; and that request.
+impl Quick {
+    /// Whether a request of this length, without labels and prefixes, has a MAC.
     #[inline(always)]
-    fn alike<'f>(
-        &self,
-        level: Level,
-        frame: &'f [u8],
-        quick: &Quick,
-    ) -> Option<(&Claims<'a>, &'f Fixed)> {
-        let claims = self.claims.as_ref()?;
-        let request = object(frame, quick.shape.object_len);
-        let skew_s = self.config.dispatch.request_skew_s;
-        let request = claims.made_by(level, request, self.now.unix_s(), skew_s)?;
-        Some((claims, request))
+    pub(super) fn is_signed(&self) -> bool {
+        usize::from(self.shape.object_len) != REQUEST_FIXED_LEN
     }
+}
 
+impl Path<'_> {
     /// What the packet asks for, and of which class, if it is a task that claims what the last one did.
     #[inline(always)]
     pub(super) fn claimed_alike(&self, frame: &[u8], quick: &Quick) -> Option<(ClassIx, Usable)> {
         if !quick.new_task || quick.mac != MacCheck::Right {
             return None;
         }
-        let (claims, request) = self.alike(Level::here(), frame, quick)?;
+        let claims = self.claims.as_ref()?;
+        let skew_s = self.config.dispatch.request_skew_s;
+        let request = claims.made_by(Level::here(), frame, quick, self.unix_s, skew_s)?;
         let task = claims.task.as_ref()?;
         let same = RequestFlags(request[FLAGS]) == task.flags
             && address(frame, ETHERNET_LEN + 24) == task.destination;
@@ -188,37 +206,9 @@ impl<'a> Path<'a> {
     /// Counts a request that is believed as the last one: there was a MAC to verify, or there was none.
     #[inline(always)]
     pub(super) fn note_believed(&mut self, quick: &Quick) {
-        if usize::from(quick.shape.object_len) != REQUEST_FIXED_LEN {
+        if quick.is_signed() {
             self.note(MetadataNote::RequestVerified);
         }
-    }
-
-    /// Charges the flow for a request whose MAC is right and which is to be believed as the last one. The flow is of `slot`'s tenant in
-    /// this generation. `false`: it is not to be believed so, and nothing was changed.
-    #[inline(always)]
-    pub(super) fn charge_alike(
-        &mut self,
-        level: Level,
-        quick: &Quick,
-        frame: &[u8],
-        slot: Slot,
-    ) -> bool {
-        let Some((claims, request)) = self.alike(level, frame, quick) else {
-            return false;
-        };
-        let (ix, class) = (claims.ix, claims.class);
-        let entry = self.own.flows.entry_mut(quick.flow);
-        if ix != entry.class {
-            return false;
-        }
-        let tokens = class.prompt_tokens(be32(request, PROMPT_TOKENS));
-        entry.fingerprint = Fingerprint::mark(quick.print, true);
-        entry.note_metadata();
-        self.note_believed(quick);
-        if self.may_charge(quick.session) {
-            self.commit(slot, tokens);
-        }
-        true
     }
 }
 

@@ -81,14 +81,17 @@ impl Path<'_> {
         self.macs_checked = true;
         let mut verifier = self.own.verifier.take();
         let wanted = self.wanted(packets, quick);
-        let others = self.check_derived(packets, quick, &wanted, verifier.as_deref_mut());
+        let others = match &mut verifier {
+            Some(verifier) => self.check_derived(packets, quick, &wanted, verifier),
+            None => wanted,
+        };
         self.own.verifier = verifier;
         if others.count != 0 {
             self.check_kept(packets, quick, &others);
         }
     }
 
-    /// Which packets have a MAC that will be verified, or a request that is to be believed without one.
+    /// Which packets have a MAC that will be verified. A request that says it has none needs no more than that.
     #[inline(never)]
     fn wanted<B: PacketBuf>(&self, packets: &[B], quick: &mut [Quick]) -> Places {
         wide(
@@ -96,7 +99,8 @@ impl Path<'_> {
             |_| {
                 let mut wanted = Places::NONE;
                 for (at, (packet, quick)) in packets.iter().zip(quick).enumerate() {
-                    wanted.add(at, self.needs_mac(packet.data(), quick));
+                    let is_wanted = self.needs_mac(packet.data(), quick);
+                    wanted.add(at, is_wanted);
                 }
                 wanted
             },
@@ -110,7 +114,7 @@ impl Path<'_> {
         packets: &[B],
         quick: &mut [Quick],
         wanted: &Places,
-        mut verifier: Option<&mut Verifier>,
+        verifier: &mut Verifier,
     ) -> Places {
         wide(
             #[inline(always)]
@@ -120,34 +124,20 @@ impl Path<'_> {
                 let mut lanes = [0; MAX_LANES];
                 for place in wanted.get() {
                     let at = usize::from(*place);
-                    let (Some(packet), Some(one)) = (packets.get(at), quick.get_mut(at)) else {
+                    let (Some(packet), Some(one)) = (packets.get(at), quick.get(at)) else {
                         continue;
                     };
-                    let frame = packet.data();
-                    let Some(object) = object_in(frame, one.shape.object_len) else {
-                        continue;
-                    };
-                    let is_request = one.shape.kind == Kind::Request;
-                    if is_request && is_unsigned(object) {
-                        one.mac = MacCheck::Right;
-                        self.foresee(frame, one);
+                    let lane = verifier.count();
+                    if !self.add(verifier, packet.data(), one, &mut signers) {
+                        others.add(at, true);
                         continue;
                     }
-                    if let Some(verifier) = verifier.as_deref_mut() {
-                        let lane = verifier.count() % MAX_LANES;
-                        if self.add(verifier, frame, object, one, &mut signers) {
-                            lanes[lane] = *place;
-                            if verifier.is_full() {
-                                self.finish(verifier, packets, quick, &lanes);
-                            }
-                            continue;
-                        }
+                    lanes[lane % MAX_LANES] = *place;
+                    if lane + 1 == MAX_LANES {
+                        self.finish(verifier, packets, quick, &lanes);
                     }
-                    others.add(at, is_request);
                 }
-                if let Some(verifier) = verifier
-                    && verifier.count() != 0
-                {
+                if verifier.count() != 0 {
                     self.finish(verifier, packets, quick, &lanes);
                 }
                 others
@@ -168,24 +158,35 @@ impl Path<'_> {
             quick.known = reporter.is_some_and(|(slot, order)| self.is_last(slot, order));
             return !quick.known;
         }
+        let Some(object) = object_in(frame, quick.shape.object_len) else {
+            return false;
+        };
         let Some(entry) = self.own.flows.get(quick.flow) else {
-            return true;
+            return self.has_mac(frame, object, quick);
         };
         let is_of = |addresses| entry.is_of(addresses, quick.ports, quick.shape.protocol);
         if !addresses(frame).is_some_and(is_of) {
             quick.flow = FlowRef::UNSURE;
-            return true;
+            return self.has_mac(frame, object, quick);
         }
         quick.known = true;
-        quick.print = self
-            .own
-            .fingerprint
-            .of(object(frame, quick.shape.object_len));
+        quick.print = self.own.fingerprint.of(object);
         let is_changed = Fingerprint::read(entry.fingerprint).0 != quick.print;
         if is_changed && let Some(path) = self.paths.get(entry.instance().0.index()) {
             prefetch_read(path);
         }
-        is_changed
+        is_changed && self.has_mac(frame, object, quick)
+    }
+
+    /// Whether the request in the packet has a MAC.
+    #[inline(always)]
+    fn has_mac(&self, frame: &[u8], request: &[u8], quick: &mut Quick) -> bool {
+        if !is_unsigned(request) {
+            return true;
+        }
+        quick.mac = MacCheck::Right;
+        self.foresee(frame, quick);
+        false
     }
 
     /// Gives the packet's request or report to the verifier, if its key is one of those laid out for it.
@@ -194,18 +195,22 @@ impl Path<'_> {
         &'b self,
         verifier: &mut Verifier,
         frame: &[u8],
-        object: &[u8],
         quick: &Quick,
         last: &mut LastSigners<'b>,
     ) -> bool {
-        let (Some(head), Some(addresses)) = (object.first_chunk::<8>(), addresses(frame)) else {
+        let (Some(object), Some(addresses)) =
+            (object_in(frame, quick.shape.object_len), addresses(frame))
+        else {
+            return false;
+        };
+        let Some(head) = object.first_chunk::<8>() else {
             return false;
         };
         let id = KeyId(be16(head, KEY));
         let signers = match *last {
             Some((of, signers)) if of == id => signers,
             _ => {
-                let Some(signers) = self.plan.signers(id, self.now.unix_s()) else {
+                let Some(signers) = self.plan.signers(id, self.unix_s) else {
                     return false;
                 };
                 *last = Some((id, signers));
@@ -255,14 +260,15 @@ impl Path<'_> {
             let at = usize::from(*at);
             let (frame, quick) = (packets[at].data(), &quick[at]);
             let object = object(frame, quick.shape.object_len);
-            if object.len() < REQUEST_FIXED_LEN + MAC_LEN {
+            let is_request = quick.shape.kind == Kind::Request;
+            if !is_request || object.len() < REQUEST_FIXED_LEN + MAC_LEN {
                 continue;
             }
             let id = KeyId(be16(object, 4));
             if id == KeyId::NONE {
                 continue;
             }
-            let Ok(key) = valid_key(self.config, id, self.now.unix_s()) else {
+            let Ok(key) = valid_key(self.config, id, self.unix_s) else {
                 continue;
             };
             let name = request_name(self.config, key, &quick.origin(frame));

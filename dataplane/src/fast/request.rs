@@ -6,15 +6,17 @@ use super::claims::Claims;
 use super::shape::{Quick, object, object_in};
 use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
+use crate::counters::Figure;
 use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowEntry, FlowState};
-use crate::id::{PortIx, Slot};
+use crate::id::PortIx;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::be32;
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
 use crate::path::Path;
 use crate::request::forward::flow_label;
+use crate::verdict::MetadataNote;
 
 /// Segments with one of these change what is known of their flow.
 const CONTROL: u8 = flag::SYN | flag::RST | flag::FIN;
@@ -41,8 +43,9 @@ impl Path<'_> {
     ) -> Option<PortIx> {
         let frame = buf.data();
         // As it was when MACs were checked.
-        let is_found = CHECKED && quick.known && self.own.flows.changes() == self.found_at;
-        let entry = self.own.flows.get_mut(quick.flow)?;
+        let own = &mut *self.own;
+        let is_found = CHECKED && quick.known && own.flows.changes() == self.found_at;
+        let entry = own.flows.get_mut(quick.flow)?;
         let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
         if head[21] <= 1 {
             return None;
@@ -59,7 +62,7 @@ impl Path<'_> {
                 quick.print
             } else {
                 let object = object_in(frame, quick.shape.object_len)?;
-                self.own.fingerprint.of(object)
+                own.fingerprint.of(object)
             };
             let (last, usable) = Fingerprint::read(entry.fingerprint);
             if print == last {
@@ -85,9 +88,24 @@ impl Path<'_> {
             return None;
         }
         let entry = if is_changed {
-            // The path is the slot's tenant's, and so is the flow.
-            self.charge(level, quick, buf.data(), slot)?;
-            self.own.flows.get_mut(quick.flow)?
+            let now = (self.unix_s, self.config.dispatch.request_skew_s);
+            let claims = self.claims.as_ref();
+            let tokens = claims.and_then(|claims| claims.note(level, frame, quick, now, entry));
+            if let Some(tokens) = tokens {
+                let counters = &mut own.counters;
+                let verified = u64::from(quick.is_signed());
+                counters.add(Figure::Note(MetadataNote::RequestVerified), verified);
+                if own.replay.charge_to(self.mono_s, quick.session) {
+                    // The path is the slot's tenant's, and so is the flow.
+                    own.charges.commit(&self.shared.inflight, slot, tokens);
+                } else {
+                    counters.count(Figure::Note(MetadataNote::Replayed));
+                }
+                entry
+            } else {
+                self.charge_other(quick, frame)?;
+                self.own.flows.get_mut(quick.flow)?
+            }
         } else {
             entry
         };
@@ -100,16 +118,6 @@ impl Path<'_> {
         entry.touch(self.now_ms);
         tally.unchanged += unchanged;
         Some(path.port)
-    }
-
-    /// Charges the packet's flow for a request whose MAC is right. `None`: it is not to be decided here, and nothing was
-    /// changed.
-    #[inline(always)]
-    fn charge(&mut self, level: Level, quick: &Quick, frame: &[u8], slot: Slot) -> Option<()> {
-        if self.charge_alike(level, quick, frame, slot) {
-            return Some(());
-        }
-        self.charge_other(quick, frame)
     }
 
     /// Takes note of what a request asks for whose MAC is right. Whatever it is, the flow stays: only what is malformed is

@@ -158,7 +158,7 @@ impl Path<'_> {
         if self.mac != MacCheck::Unknown {
             return self.mac == MacCheck::Right;
         }
-        let Ok(key) = valid_key(self.config, view.key_id(), self.now.unix_s()) else {
+        let Ok(key) = valid_key(self.config, view.key_id(), self.unix_s) else {
             return false;
         };
         let name = Name {

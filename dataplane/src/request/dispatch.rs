@@ -197,8 +197,7 @@ impl Path<'_> {
     /// Whether the sender's session may have another charged dispatch. Where not, the flow is placed as a plain one.
     #[inline(always)]
     pub(crate) fn may_charge(&mut self, session: Session) -> bool {
-        let now_s = self.now.mono_us / 1_000_000;
-        let may = self.own.replay.charge_to(now_s, session);
+        let may = self.own.replay.charge_to(self.mono_s, session);
         if !may {
             self.note(MetadataNote::Replayed);
         }

@@ -174,8 +174,10 @@ impl Charges {
 
     #[inline(always)]
     fn count(&mut self, counter: usize) {
-        self.counts[counter % COUNTERS] += 1;
-        self.total += 1;
+        if let Some(count) = self.counts.get_mut(counter) {
+            *count += 1;
+            self.total += 1;
+        }
     }
 }
 

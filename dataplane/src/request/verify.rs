@@ -102,7 +102,7 @@ impl Path<'_> {
         usable: &mut Usable,
     ) -> Result<(), Unbelieved> {
         self.authenticate(origin, view)?;
-        let age_s = self.now.unix_s().abs_diff(u64::from(view.issued_at()));
+        let age_s = self.unix_s.abs_diff(u64::from(view.issued_at()));
         if age_s > u64::from(self.config.dispatch.request_skew_s) {
             return Err(Unusable(MetadataNote::Stale));
         }
@@ -124,7 +124,7 @@ impl Path<'_> {
                 Err(Unusable(MetadataNote::Unauthenticated))
             };
         }
-        let key = valid_key(self.config, view.key_id(), self.now.unix_s()).map_err(Unusable)?;
+        let key = valid_key(self.config, view.key_id(), self.unix_s).map_err(Unusable)?;
         let right = match self.mac {
             MacCheck::Right => true,
             MacCheck::Wrong => false,
