@@ -63,14 +63,22 @@ impl Path<'_> {
     /// comparison". Nothing is done with them, so nothing else of them matters. It is probably of the tenant of `likely`.
     #[inline(always)]
     pub(crate) fn is_applied(&self, likely: Slot, bytes: &[u8]) -> bool {
-        self.reporter_by(bytes, |id| self.aft.slot_near(likely, id))
-            .is_some_and(|(slot, order)| self.is_last(slot, order))
+        let reporter = self.reporter_by(
+            bytes,
+            #[inline(always)]
+            |id| self.aft.slot_near(likely, id),
+        );
+        reporter.is_some_and(|(slot, order)| self.is_last(slot, order))
     }
 
     /// Whose report it is, and which: by its first bytes.
     #[inline(always)]
     pub(crate) fn reporter(&self, bytes: &[u8]) -> Option<(Slot, ReportOrder)> {
-        self.reporter_by(bytes, |id| self.aft.slot_of(id))
+        self.reporter_by(
+            bytes,
+            #[inline(always)]
+            |id| self.aft.slot_of(id),
+        )
     }
 
     /// The same, the slot of the instance's id told by `slot_of`.
