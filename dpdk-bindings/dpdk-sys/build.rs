@@ -26,7 +26,6 @@ const FUNCTIONS: &[&str] = &[
     "rte_version",
     // memory
     "rte_pktmbuf_pool_create",
-    "rte_pktmbuf_free_bulk",
     "rte_mempool_avail_count",
     // rings
     "rte_ring_create",

@@ -6,7 +6,7 @@ use afr_wire::{RequestForm, RequestView};
 use dpdk::vector::wide;
 
 use super::MacCheck;
-use super::shape::{Quick, addresses, object};
+use super::shape::{Quick, addresses, object_in};
 use crate::counters::Figure;
 use crate::flow::FlowRef;
 use crate::packet::PacketBuf;
@@ -65,7 +65,8 @@ impl Path<'_> {
             && (is_global(addresses) || is_client(address(addresses, 0)))
             && self.has_class(addresses, last)
             && !self.is_of_a_flow(addresses, quick)
-            && last.is_well_formed(object(frame, quick.shape.object_len))
+            && object_in(frame, quick.shape.object_len)
+                .is_some_and(|object| last.is_well_formed(object))
     }
 
     /// Whether there is a flow that the packet is of.

@@ -42,6 +42,35 @@ uint32_t dpdk_sys_pktmbuf_free(struct rte_mbuf *mbuf)
 	return rte_lcore_id();
 }
 
+uint32_t dpdk_sys_pktmbuf_free_burst(struct rte_mbuf **mbufs, uint32_t count)
+{
+	struct rte_mempool *pool = NULL;
+	uint32_t gathered = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct rte_mbuf *mbuf = mbufs[i];
+
+		if (unlikely(mbuf->nb_segs != 1)) {
+			rte_pktmbuf_free(mbuf);
+			continue;
+		}
+		mbuf = rte_pktmbuf_prefree_seg(mbuf);
+		/* Somebody else still refers to it. */
+		if (unlikely(mbuf == NULL))
+			continue;
+		if (unlikely(mbuf->pool != pool)) {
+			if (gathered != 0)
+				rte_mempool_put_bulk(pool, (void *const *)mbufs, gathered);
+			pool = mbuf->pool;
+			gathered = 0;
+		}
+		mbufs[gathered++] = mbuf;
+	}
+	if (gathered != 0)
+		rte_mempool_put_bulk(pool, (void *const *)mbufs, gathered);
+	return rte_lcore_id();
+}
+
 uint16_t dpdk_sys_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t room)
 {
 	return rte_eth_rx_burst(port, queue, mbufs, room);

@@ -43,6 +43,12 @@ struct rte_mbuf *dpdk_sys_pktmbuf_alloc(struct rte_mempool *pool);
 /* rte_pktmbuf_free(), every segment; returns rte_lcore_id(), which the free has looked up anyway. */
 uint32_t dpdk_sys_pktmbuf_free(struct rte_mbuf *mbuf);
 
+/*
+ * The same of count packets: as rte_pktmbuf_free_bulk(), but what goes back to its pool is gathered in the array itself,
+ * which holds anything afterwards, and packets of several segments are freed singly.
+ */
+uint32_t dpdk_sys_pktmbuf_free_burst(struct rte_mbuf **mbufs, uint32_t count);
+
 /* rte_eth_rx_burst() */
 uint16_t dpdk_sys_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t room);
 

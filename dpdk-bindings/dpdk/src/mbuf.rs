@@ -428,8 +428,7 @@ pub fn free_burst<const N: usize>(burst: &mut ArrayVec<Mbuf, N>) {
     // 0 first, so that none of them is dropped again.
     let lcore = unsafe {
         burst.set_len(0);
-        dpdk_sys::rte_pktmbuf_free_bulk(mbufs, count as u32);
-        dpdk_sys::dpdk_sys_lcore_id()
+        dpdk_sys::dpdk_sys_pktmbuf_free_burst(mbufs, count as u32)
     };
     LEDGER.leave(lcore, count as u64);
 }

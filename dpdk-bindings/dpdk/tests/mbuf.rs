@@ -332,6 +332,17 @@ fn a_chain_is_a_vector_too() {
         let ops = ops().new_tree(&mut runner).unwrap().current();
         agree_with_model(mbuf, &ops);
     }
-    drop((burst, port, rx, tx));
-    assert_eq!(pool.available(), pool.size());
+    // Freed at once, beside packets of another pool.
+    let other = self::pool("chain_other", 63, 64);
+    let mut mixed = ArrayVec::<Mbuf, { 2 * FRAMES }>::new();
+    for mbuf in burst {
+        mixed.push(mbuf);
+        mixed.extend(other.alloc());
+    }
+    assert_eq!(other.available(), other.size() - FRAMES as u32);
+    free_burst(&mut mixed);
+    drop((port, rx, tx));
+    for pool in [pool, other] {
+        assert_eq!(pool.available(), pool.size());
+    }
 }
