@@ -42,7 +42,7 @@ impl Fingerprint {
         std::array::from_fn(|_| [splitmix64(&mut state), splitmix64(&mut state)])
     }
 
-    /// The fingerprint of `bytes`, of which the first 256 count and the length: 63 bits, never 0.
+    /// The fingerprint of `bytes`, of which the first 256 count and the length: 63 bits.
     #[inline(always)]
     #[must_use]
     pub fn of(&self, bytes: &[u8]) -> u64 {
@@ -50,7 +50,7 @@ impl Fingerprint {
             Means::Carryless(means) => means.of(bytes),
             Means::Words(key) => by_words(key, bytes),
         };
-        (hash & !USABLE).max(USABLE << 1)
+        hash & !USABLE
     }
 
     /// What a flow keeps of it: the fingerprint, and whether the bytes were worth acting on.

@@ -46,14 +46,15 @@ impl Path {
     }
 }
 
-/// How ECN is carried over the encapsulation (RFC 6040 §4.1). Its number is what of the inner traffic class the outer one has.
+/// How ECN is carried over the encapsulation (RFC 6040 §4.1). Its number is what of the inner header's first two bytes, the first
+/// one lowest, the outer ones have: the traffic class, or all of it but ECN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u16)]
 pub enum EcnMode {
     /// Outer Not-ECT: right where the far end does not follow RFC 6040 (Linux End.DT6).
-    Compatibility = 0xFC,
+    Compatibility = 0xC00F,
     /// The inner codepoint is copied.
-    Normal = 0xFF,
+    Normal = 0xF00F,
 }
 
 /// An AgentInstance.

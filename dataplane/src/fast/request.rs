@@ -15,7 +15,7 @@ use crate::packet::bytes::be32;
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
 use crate::path::Path;
-use crate::request::forward::flow_label;
+use crate::request::forward::label_in_place;
 use crate::verdict::MetadataNote;
 
 /// Segments with one of these change what is known of their flow.
@@ -181,7 +181,7 @@ fn has_room<B: PacketBuf>(buf: &B, path: &PathEntry) -> bool {
 #[inline(always)]
 pub(super) fn leave<B: PacketBuf>(buf: &mut B, quick: &Quick, path: &PathEntry) -> bool {
     if path.kind == PathKind::Encap {
-        let label = flow_label(quick.hash);
+        let label = label_in_place(quick.hash);
         path.header.encapsulate(buf, quick.ip_len, label, path.ecn)
     } else {
         path.header.readdress(buf);

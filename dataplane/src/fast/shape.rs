@@ -5,7 +5,7 @@ use dpdk::vector::{Level, Masked, all_match};
 
 use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
-use crate::flow::{FlowRef, FlowTable};
+use crate::flow::{FlowRef, FlowTable, upper};
 use crate::id::Slot;
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::{self, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
@@ -205,6 +205,10 @@ pub(crate) struct Model {
     padding: u32,
     /// The flag, if it counts, by which a request asks to be dispatched anew.
     new_task: u8,
+    /// Whether it is a client's.
+    is_request: bool,
+    /// What is hashed of a flow beside addresses and ports.
+    upper: u64,
     shape: Shape,
 }
 
@@ -215,6 +219,8 @@ impl Model {
         around: 0,
         padding: 0,
         new_task: 0,
+        is_request: false,
+        upper: 0,
         shape: Shape::NOTHING,
     };
 
@@ -244,6 +250,8 @@ impl Model {
             } else {
                 0
             },
+            is_request: shape.kind == Kind::Request,
+            upper: upper(0, shape.protocol),
             shape,
         }
     }
@@ -298,12 +306,12 @@ impl Plan {
         quick.known = false;
         quick.mac = MacCheck::Unknown;
         quick.new_task = head[FLAGS] & model.new_task != 0;
-        if model.shape.kind == Kind::Request {
+        if model.is_request {
             let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
                 return false;
             };
             quick.ports = u32::from_le_bytes(array(around, 4));
-            quick.hash = flows.hash_of(addresses, quick.ports, model.shape.protocol);
+            quick.hash = flows.hash_with(addresses, u64::from(quick.ports) | model.upper);
             flows.prefetch_bucket(quick.hash);
         }
         true

@@ -1,6 +1,6 @@
 //! A flow and what is kept of it.
 
-use super::hash::{FlowSeeds, hash};
+use super::hash::{FlowSeeds, upper};
 use crate::id::{ClassIx, Incarnation, Slot};
 
 /// IANA protocol number of TCP.
@@ -42,7 +42,7 @@ impl FlowKey {
     #[must_use]
     pub fn hash(&self, seeds: &FlowSeeds) -> u64 {
         let ports = wire_ports(self.sport, self.dport);
-        hash(seeds, &self.src, &self.dst, ports, self.proto)
+        seeds.of(&self.src, &self.dst, upper(ports, self.proto))
     }
 }
 

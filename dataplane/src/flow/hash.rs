@@ -57,17 +57,10 @@ impl fmt::Debug for FlowSeeds {
     }
 }
 
-/// The hash of a key in its parts.
+/// Ports, as the upper layer's header has them, the first byte lowest, and protocol in one number, as they are hashed.
 #[inline(always)]
-pub(super) fn hash(
-    seeds: &FlowSeeds,
-    src: &[u8; 16],
-    dst: &[u8; 16],
-    ports: u32,
-    proto: u8,
-) -> u64 {
-    let upper = u64::from(proto) << 32 | u64::from(ports);
-    seeds.of(src, dst, upper)
+pub(crate) const fn upper(ports: u32, proto: u8) -> u64 {
+    (proto as u64) << u32::BITS | ports as u64
 }
 
 #[inline(never)]

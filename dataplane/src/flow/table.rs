@@ -7,7 +7,7 @@ use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
 use super::entry::{FlowEntry, FlowKey, FlowState, halves};
-use super::hash::{FlowSeeds, hash};
+use super::hash::{FlowSeeds, upper};
 use super::index::MAX_ENTRIES;
 use super::levels::Levels;
 use crate::config::Flows;
@@ -124,8 +124,15 @@ impl FlowTable {
     #[inline(always)]
     #[must_use]
     pub fn hash_of(&self, addresses: &[u8; 32], ports: u32, proto: u8) -> u64 {
+        self.hash_with(addresses, upper(ports, proto))
+    }
+
+    /// The same for ports and protocol in one number ([`upper`]).
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn hash_with(&self, addresses: &[u8; 32], upper: u64) -> u64 {
         let (src, dst) = halves(addresses);
-        hash(&self.seeds, src, dst, ports, proto)
+        self.seeds.of(src, dst, upper)
     }
 
     /// First step of a look-up, a burst ahead: starts loading the index bucket of `hash`.

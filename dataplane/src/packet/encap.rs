@@ -68,6 +68,9 @@ pub struct Outer {
     pub ecn: EcnMode,
 }
 
+/// The version in an IPv6 header's first byte.
+const VERSION: u32 = 0x60;
+
 /// Ethernet and outer IPv6 header of everything that goes one way: only traffic class, flow label and length differ from
 /// packet to packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,14 +117,14 @@ impl HeaderTemplate {
     }
 
     /// Encapsulates the untagged frame of `ip_len` bytes behind its Ethernet header and decrements the inner hop limit, which the
-    /// caller has checked to be above 1.
-    /// `false`, and nothing changed, where there is no headroom.
+    /// caller has checked to be above 1. `label` is the flow label where it lies in the header's first four bytes, the first one
+    /// lowest. `false`, and nothing changed, where there is no headroom.
     #[inline(always)]
     pub fn encapsulate<B: PacketBuf>(
         &self,
         buf: &mut B,
         ip_len: u16,
-        flow_label: u32,
+        label: u32,
         ecn: EcnMode,
     ) -> bool {
         let Some(head) = buf.prepend_head::<{ ETHERNET_LEN + IPV6_LEN + 8 }>(IPV6_LEN as u16)
@@ -129,11 +132,11 @@ impl HeaderTemplate {
             return false;
         };
         let (header, inner) = head.split_at_mut(ETHERNET_LEN + IPV6_LEN);
-        let class = outer_class(traffic_class(be32(inner, 0)), ecn);
+        let class = u32::from_le_bytes(array(inner, 0)) & u32::from(ecn as u16);
         inner[7] = inner[7].wrapping_sub(1);
         header.copy_from_slice(&self.0);
-        let first = 6 << 28 | u32::from(class) << 20 | (flow_label & 0xF_FFFF);
-        header[14..18].copy_from_slice(&first.to_be_bytes());
+        let first = VERSION | class | label;
+        header[14..18].copy_from_slice(&first.to_le_bytes());
         header[18..20].copy_from_slice(&ip_len.to_be_bytes());
         true
     }
@@ -152,7 +155,7 @@ impl HeaderTemplate {
 /// The outer header's traffic class for an inner one (RFC 6040 §4.1).
 #[inline(always)]
 const fn outer_class(inner: u8, ecn: EcnMode) -> u8 {
-    inner & ecn as u8
+    inner & ((ecn as u16).swap_bytes() >> 4) as u8
 }
 
 /// Makes the frame, whose IPv6 packet of `ip_len` bytes begins at `l3`, begin with `ethernet` (and `room` more bytes

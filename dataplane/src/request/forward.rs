@@ -208,6 +208,13 @@ impl Path<'_> {
 /// that there is none (RFC 6437 §3, RFC 6438 §3).
 #[inline]
 pub(crate) const fn flow_label(hash: u64) -> u32 {
-    let label = (hash >> 44) as u32;
-    if label == 0 { 1 } else { label }
+    label_in_place(hash).swap_bytes()
+}
+
+/// The same where it lies in a header's first four bytes, the first one lowest.
+#[inline(always)]
+pub(crate) const fn label_in_place(hash: u64) -> u32 {
+    const PLACE: u32 = 0xF_FFFF_u32.swap_bytes();
+    let label = (hash >> 32) as u32 & PLACE;
+    if label == 0 { 1 << 24 } else { label }
 }

@@ -80,20 +80,12 @@ fn hash(key: &[[u8; 16]; MAX_BLOCKS + 1], bytes: &[u8]) -> u64 {
     };
     // As many blocks from the front as from the back, some bytes twice: nearly all texts are of a length that makes these few
     // enough, and none of them waits for another.
-    if let (Some(front), Some(back), ..=64) = (
-        bytes.first_chunk::<32>(),
-        bytes.last_chunk::<32>(),
-        bytes.len(),
-    ) {
-        add(front.as_chunks().0, 0);
-        add(back.as_chunks().0, 2);
-    } else if let (Some(front), Some(back), ..=128) = (
-        bytes.first_chunk::<64>(),
-        bytes.last_chunk::<64>(),
-        bytes.len(),
-    ) {
-        add(front.as_chunks().0, 0);
-        add(back.as_chunks().0, 4);
+    if (32..=64).contains(&bytes.len()) {
+        add(bytes[..32].as_chunks().0, 0);
+        add(bytes[bytes.len() - 32..].as_chunks().0, 2);
+    } else if (64..=128).contains(&bytes.len()) {
+        add(bytes[..64].as_chunks().0, 0);
+        add(bytes[bytes.len() - 64..].as_chunks().0, 4);
     } else {
         let bytes = &bytes[..bytes.len().min(16 * MAX_BLOCKS)];
         let (whole, rest) = bytes.as_chunks();
