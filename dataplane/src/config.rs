@@ -14,6 +14,7 @@ use afr_wire::{CatalogueVersion, ClassId, ClusterId, KeyId};
 
 use crate::id::{ClassIx, PeerIx};
 
+pub(crate) use class::PromptLengths;
 pub use class::{Class, OnDeath, PlainDispatch, PolicyKind, Saturation, Spill};
 pub use classes::Classes;
 pub use instance::{EcnMode, Instance, Path, Peer};

@@ -202,8 +202,8 @@ pub struct Path<'a> {
     pub(crate) plan: &'a Plan,
     /// The way to the last reply's client.
     pub(crate) way: Option<Way>,
-    /// What the last request was believed to claim.
-    pub(crate) claims: Option<Claims<'a>>,
+    /// What the last request was believed to claim, under this configuration.
+    pub(crate) claims: &'a mut Option<Claims>,
     /// [`FlowTable::changes`] when the burst's flows were looked for.
     pub(crate) found_at: u32,
     /// Whether the MACs of the burst's packets, from the one in work on, were checked.

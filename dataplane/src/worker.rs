@@ -16,7 +16,7 @@ use crate::aft::residency::Overlay;
 use crate::config::OnDeath;
 use crate::counters::{Figure, LocalCounters, MAX_PORTS};
 use crate::death;
-use crate::fast::{Kind, MacCheck, Model, Plan, Quick, Tally};
+use crate::fast::{Claims, Kind, MacCheck, Model, Plan, Quick, Tally};
 use crate::fingerprint::Fingerprint;
 use crate::flow::{Aged, Cursor, Fate, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
@@ -55,6 +55,8 @@ pub struct Worker<P: PacketPool> {
     plan: Plan,
     /// By port, what the last packet that was looked at was like, under that plan.
     models: Box<[Model; MAX_PORTS]>,
+    /// What the last request was believed to claim, under the same configuration.
+    claims: Option<Claims>,
     /// Whether there is a fast path.
     fast: bool,
     /// Packets of the burst in work, between the stages.
@@ -129,6 +131,7 @@ impl<P: PacketPool> Worker<P> {
             scan: None,
             plan,
             models: Box::new([Model::NOTHING; MAX_PORTS]),
+            claims: None,
             fast: true,
             items: Box::new([Item::NOTHING; BURST]),
             quick: Box::new([Quick::NOTHING; BURST]),
@@ -181,6 +184,7 @@ impl<P: PacketPool> Worker<P> {
                 self.seen.revision = aft.config.revision;
                 self.plan = Plan::new(&aft.config, own.verifier.as_deref());
                 self.models.fill(Model::NOTHING);
+                self.claims = None;
                 own.timeouts = Timeouts::new(&aft.config.flows, &aft.config.dispatch);
                 own.admit.configure(&aft.config.admit);
                 own.errors.configure(aft.config.admit.errors_per_s);
@@ -255,7 +259,7 @@ impl<P: PacketPool> Worker<P> {
             plan: &self.plan,
             mac: MacCheck::Unknown,
             way: None,
-            claims: None,
+            claims: &mut self.claims,
             learned: false,
             macs_checked: false,
             found_at: self.own.flows.changes(),

@@ -90,9 +90,33 @@ impl Class {
     #[inline]
     #[must_use]
     pub fn prompt_tokens(&self, told: u32) -> u32 {
+        self.prompt_lengths().of(told)
+    }
+
+    /// What it takes to tell that.
+    #[inline]
+    pub(crate) const fn prompt_lengths(&self) -> PromptLengths {
+        PromptLengths {
+            default: self.default_prompt_tokens,
+            max: self.max_prompt_tokens,
+        }
+    }
+}
+
+/// Lengths of a class's prompts, in tokens: where they are not told, and at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PromptLengths {
+    default: u32,
+    max: u32,
+}
+
+impl PromptLengths {
+    /// [`Class::prompt_tokens`].
+    #[inline(always)]
+    pub(crate) fn of(self, told: u32) -> u32 {
         match told {
-            0 => self.default_prompt_tokens,
-            told => told.min(self.max_prompt_tokens),
+            0 => self.default,
+            told => told.min(self.max),
         }
     }
 }

@@ -1,18 +1,19 @@
 //! What a request must say to be believed as another was: requests that are charged one after the other mostly differ in session,
 //! date and length of the prompt alone.
 //!
-//! Requests without labels and prefixes only. What such a one says was verified with the one before, under the same key, in the
-//! same burst: that it is well-formed, that the key may claim class and scope, and that the catalogue is known.
+//! Requests without labels and prefixes only. What such a one says was verified with the one before, under the same key and the
+//! same configuration: that it is well-formed, that the key may claim class and scope, and that the catalogue is known.
 
 use afr_wire::{
-    Bloom, CatalogueVersion, DomainId, KeyId, MAC_LEN, PolicyScope, REQUEST_FIXED_LEN, RequestFlags,
+    Bloom, CatalogueVersion, ClassId, DomainId, KeyId, MAC_LEN, PolicyScope, REQUEST_FIXED_LEN,
+    RequestFlags,
 };
 use arrayvec::ArrayVec;
 use dpdk::vector::{Level, Masked, all_match};
 
 use super::MacCheck;
 use super::shape::{Quick, object_in};
-use crate::config::Class;
+use crate::config::{Class, PromptLengths};
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowEntry;
 use crate::id::ClassIx;
@@ -35,12 +36,13 @@ type Fixed = [u8; REQUEST_FIXED_LEN];
 
 /// What of a believed request is to be the same.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Claims<'a> {
+pub(crate) struct Claims {
     said: Said,
     /// Bytes of it, MAC included.
     len: usize,
     ix: ClassIx,
-    class: &'a Class,
+    class: ClassId,
+    prompts: PromptLengths,
     /// Of a task that is dispatched anew.
     task: Option<Task>,
 }
@@ -60,10 +62,10 @@ const SAID: usize = 32;
 #[derive(Debug, Clone, Copy)]
 struct Said(Masked);
 
-impl<'a> Claims<'a> {
+impl Claims {
     /// Those of a request that was believed to be of this class, if it has neither labels nor prefixes.
     #[inline]
-    pub(super) fn of(request: &[u8], ix: ClassIx, class: &'a Class) -> Option<Self> {
+    pub(super) fn of(request: &[u8], ix: ClassIx, class: &Class) -> Option<Self> {
         let fixed = request.first_chunk::<REQUEST_FIXED_LEN>()?;
         let is_signed = KeyId(be16(fixed, KEY)) != KeyId::NONE;
         let len = REQUEST_FIXED_LEN + if is_signed { MAC_LEN } else { 0 };
@@ -72,7 +74,8 @@ impl<'a> Claims<'a> {
             said: Said::by(fixed),
             len,
             ix,
-            class,
+            class: class.id,
+            prompts: class.prompt_lengths(),
             task: None,
         })
     }
@@ -82,7 +85,7 @@ impl<'a> Claims<'a> {
     pub(crate) fn of_task(
         request: &[u8],
         ix: ClassIx,
-        class: &'a Class,
+        class: &Class,
         destination: u128,
         usable: &Usable,
     ) -> Option<Self> {
@@ -132,7 +135,7 @@ impl<'a> Claims<'a> {
         }
         entry.fingerprint = Fingerprint::mark(quick.print, true);
         entry.note_metadata();
-        Some(self.class.prompt_tokens(be32(request, PROMPT_TOKENS)))
+        Some(self.prompts.of(be32(request, PROMPT_TOKENS)))
     }
 }
 
@@ -187,7 +190,7 @@ impl Path<'_> {
             return None;
         }
         let usable = Usable {
-            class: claims.class.id,
+            class: claims.class,
             policy: task.policy,
             flags: task.flags,
             prompt_tokens: be32(request, PROMPT_TOKENS),

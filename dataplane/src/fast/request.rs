@@ -133,7 +133,7 @@ impl Path<'_> {
         let entry = self.own.flows.entry(flow);
         let is_believed = Fingerprint::read(entry.fingerprint).1;
         let class = self.class(entry.class).filter(|_| is_believed);
-        self.claims = class.and_then(|class| Claims::of(object, entry.class, class));
+        *self.claims = class.and_then(|class| Claims::of(object, entry.class, class));
         Some(())
     }
 }

@@ -97,7 +97,7 @@ impl Path<'_> {
             && let (Some(found), Some(class)) = (item.parsed.request, self.class(ix))
         {
             let destination = item.parsed.final_destination;
-            self.claims = Claims::of_task(found.of(buf.data()), ix, class, destination, usable);
+            *self.claims = Claims::of_task(found.of(buf.data()), ix, class, destination, usable);
         }
     }
 

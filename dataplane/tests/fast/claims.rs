@@ -363,3 +363,41 @@ fn a_task_unlike_the_one_before_is_dispatched_for_itself() {
         assert!(reasons[why as usize] > 50, "{why:?}: {reasons:?}");
     }
 }
+
+/// What one request was believed to claim is taken for what the next does, from burst to burst, but not from one configuration to
+/// the next.
+#[test]
+fn claims_are_not_believed_under_another_configuration() {
+    let tasks = [RequestFlags::default(), RequestFlags::NEW_TASK];
+    for flags in tasks {
+        let two = || World::new(Setup::new(4));
+        let (mut fast, mut whole) = (two(), two());
+        whole.workers[0].forgo_fast_path();
+        let asking = |session| {
+            let request = Request {
+                session,
+                flags,
+                ..request()
+            };
+            datagram(1, service(CHAT)).asking(&request).frame()
+        };
+        let mut both = |frames: &[Vec<u8>], world: fn(&mut World)| {
+            world(&mut fast);
+            world(&mut whole);
+            let one = burst(&mut fast, EDGE, frames);
+            assert_eq!(one, burst(&mut whole, EDGE, frames), "{flags:?}");
+            one
+        };
+        let unchanged = |_: &mut World| {};
+        for sessions in [[1, 2], [3, 4]] {
+            let outcome = both(&sessions.map(asking), unchanged);
+            assert_eq!(outcome.sent.len(), 2);
+        }
+        let narrowed = |world: &mut World| {
+            world.reload(|setup| setup.config.keys[0].classes = Claim::Only(vec![CODE]));
+        };
+        both(&[5, 6].map(asking), narrowed);
+        let verified = Figure::Note(MetadataNote::RequestVerified);
+        assert_eq!(fast.figure(verified), 4, "{flags:?}");
+    }
+}
