@@ -12,14 +12,30 @@ use crate::flow::FlowRef;
 use crate::packet::PacketBuf;
 use crate::packet::bytes::address;
 use crate::packet::parse::{ETHERNET_LEN, protocol};
+use crate::packet::tcp::flag;
 use crate::path::{BURST, Burst, Path, Target, is_client};
 use crate::verdict::DropReason;
 
 impl Quick {
-    /// Whether the packet may be such a one, by its MAC and protocol.
+    /// Whether the packet may be such a one, by its MAC.
     #[inline(always)]
     pub(super) fn may_be_refused(&self) -> bool {
-        self.mac == MacCheck::Wrong && self.shape.protocol == protocol::UDP
+        self.mac == MacCheck::Wrong
+    }
+
+    /// Whether the packet would open a flow if there is none: a datagram does, and a well-formed segment with SYN alone.
+    #[inline(always)]
+    fn opens(&self, frame: &[u8]) -> bool {
+        const CONTROL: u8 = flag::SYN | flag::ACK | flag::RST | flag::FIN;
+        if self.shape.protocol == protocol::UDP {
+            return true;
+        }
+        let segment = frame.get(usize::from(self.shape.l4)..).unwrap_or(&[]);
+        let Some(tcp) = segment.first_chunk::<20>() else {
+            return false;
+        };
+        let header_len = usize::from(tcp[12] >> 4) * 4;
+        (20..=segment.len()).contains(&header_len) && tcp[13] & CONTROL == flag::SYN
     }
 }
 
@@ -62,6 +78,7 @@ impl Path<'_> {
             return false;
         };
         frame[ETHERNET_LEN + 7] > 1
+            && quick.opens(frame)
             && (is_global(addresses) || is_client(address(addresses, 0)))
             && self.has_class(addresses, last)
             && !self.is_of_a_flow(addresses, quick)

@@ -6,7 +6,7 @@ use afr_wire::{ClassId, Request, RequestFlags};
 
 use super::burst;
 use super::support::metadata::{labels, request};
-use super::support::packet::Packet;
+use super::support::packet::{ACK, FIN, Packet, RST, SYN};
 use super::support::setup::{CHAT, CODE_EXACT, EDGE, Setup, ip, service};
 use super::support::world::{World, data, datagram, syn};
 
@@ -21,6 +21,15 @@ fn forged(packet: &Packet) -> Vec<u8> {
 /// The frame with another byte in its object.
 fn with_byte(mut frame: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
     frame[58 + at] = byte;
+    frame
+}
+
+/// A forged request on a segment of these flags, its TCP header changed so.
+fn segment(port: u16, flags: u8, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let packet = syn(port, service(CHAT)).tcp(|tcp| *tcp.flags = flags);
+    let mut frame = forged(&packet.asking(&request()));
+    let tcp_at = 58 + usize::from(frame[57]);
+    change(&mut frame[tcp_at..]);
     frame
 }
 
@@ -56,6 +65,16 @@ fn kinds(port: u16) -> Vec<Vec<u8>> {
         forged(&datagram(port, service(ClassId(0x9999))).asking(&request())),
         forged(&data(port, service(CHAT), 1).asking(&request())),
         forged(&syn(port, service(CHAT)).asking(&request())),
+        // Of segments only those that would be a flow's first: SYN alone, whatever else there is but ACK, RST and FIN.
+        segment(port, SYN | 0xC0, |_| {}),
+        segment(port, SYN | ACK, |_| {}),
+        segment(port, SYN | RST, |_| {}),
+        segment(port, SYN | FIN, |_| {}),
+        segment(port, ACK, |_| {}),
+        segment(port, 0, |_| {}),
+        segment(port, SYN, |tcp| tcp[12] = 0x4F),
+        segment(port, SYN, |tcp| tcp[12] = 0xF0),
+        segment(port, SYN, |tcp| tcp[12] = 0x50),
         // Labels, prefixes and a filter that there is no room for; another key.
         with_byte(forged(&asking(&request())), 26, 200),
         with_byte(forged(&asking(&request())), 27, 1),
@@ -90,8 +109,12 @@ fn what_is_refused_is_what_the_whole_path_refuses() {
 #[test]
 fn a_burst_of_forgeries_leaves_nothing() {
     let [mut fast, _] = worlds();
+    let packet = |port: u16| match port % 2 {
+        0 => datagram(port, service(CHAT)),
+        _ => syn(port, service(CHAT)),
+    };
     let frames: Vec<_> = (0..40)
-        .map(|port| forged(&datagram(port, service(CHAT)).asking(&request())))
+        .map(|port| forged(&packet(port).asking(&request())))
         .collect();
     let after = burst(&mut fast, EDGE, &frames);
     assert!(after.sent.is_empty() && after.flows.is_empty());
