@@ -17,6 +17,8 @@ pub enum Scenario {
     BadMac,
     /// The same, every packet another sender's.
     BadMacRandomSource,
+    /// The same, every packet a SYN.
+    BadMacSyn,
     /// Every packet dispatched, among 64 instances.
     NewFlow64,
     /// Every packet dispatched, among 1,024 instances.
@@ -33,13 +35,14 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Established,
         Self::Established1m,
         Self::Plain,
         Self::VerifyEvery,
         Self::BadMac,
         Self::BadMacRandomSource,
+        Self::BadMacSyn,
         Self::NewFlow64,
         Self::NewFlow1024,
         Self::Insert,
@@ -71,6 +74,7 @@ impl Scenario {
             Self::VerifyEvery => "verify-every",
             Self::BadMac => "bad-mac",
             Self::BadMacRandomSource => "bad-mac-random-source",
+            Self::BadMacSyn => "bad-mac-syn",
             Self::NewFlow64 => "new-flow-64",
             Self::NewFlow1024 => "new-flow-1024",
             Self::Insert => "insert",
@@ -96,6 +100,7 @@ impl Scenario {
             Self::BadMacRandomSource => {
                 "the same, 65,536 sources in turn: each packet another sender's key to derive"
             }
+            Self::BadMacSyn => "every packet a SYN that is refused for its MAC",
             Self::NewFlow64 => {
                 "every packet a task of its own (NEW_TASK) without labels: verified, matched and scored over 64 instances"
             }
@@ -122,7 +127,7 @@ impl Scenario {
             Self::ReplyFresh => Some(0.20),
             Self::NewFlow64 => Some(0.09),
             Self::NewFlow1024 => Some(0.03),
-            Self::BadMacRandomSource | Self::Insert | Self::TransitStrip => None,
+            Self::BadMacRandomSource | Self::BadMacSyn | Self::Insert | Self::TransitStrip => None,
         }
     }
 
@@ -135,7 +140,10 @@ impl Scenario {
     /// Whether nothing is to leave: then what is received counts.
     #[must_use]
     pub const fn refuses(self) -> bool {
-        matches!(self, Self::BadMac | Self::BadMacRandomSource)
+        matches!(
+            self,
+            Self::BadMac | Self::BadMacRandomSource | Self::BadMacSyn
+        )
     }
 
     /// Its frames.
@@ -165,6 +173,11 @@ impl Scenario {
             Self::BadMacRandomSource => Frames {
                 traffic: Traffic::OneSourceEach,
                 flows: 1 << 16,
+                bad_macs_in_1000: 1_000,
+                ..usual
+            },
+            Self::BadMacSyn => Frames {
+                traffic: Traffic::Syns,
                 bad_macs_in_1000: 1_000,
                 ..usual
             },
@@ -276,7 +289,7 @@ impl Case {
                 no_note("request_changed_invalid"),
                 no_note("replayed"),
             ],
-            Scenario::BadMac | Scenario::BadMacRandomSource => {
+            Scenario::BadMac | Scenario::BadMacRandomSource | Scenario::BadMacSyn => {
                 vec![Way::most(
                     "afr_dropped_packets_total",
                     "reason",

@@ -7,8 +7,10 @@ use super::PORT_MAC;
 pub(super) const ETHERNET_LEN: usize = 14;
 pub(super) const IPV6_LEN: usize = 40;
 pub(super) const UDP_LEN: usize = 8;
+pub(super) const TCP_LEN: usize = 20;
 
 pub(super) const HOP_BY_HOP: u8 = 0;
+pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 pub(super) const IPV6: u8 = 41;
 pub(super) const ROUTING: u8 = 43;
@@ -52,6 +54,19 @@ pub(super) fn udp(source: u16, destination: u16, payload: usize) -> Vec<u8> {
     datagram.extend([0xFF, 0xFF]);
     datagram.resize(len, 0);
     datagram
+}
+
+/// A TCP segment with SYN alone and so many bytes of payload.
+pub(super) fn syn(source: u16, destination: u16, payload: usize) -> Vec<u8> {
+    const SYN: u8 = 0x02;
+    let mut segment = Vec::with_capacity(TCP_LEN + payload);
+    segment.extend(source.to_be_bytes());
+    segment.extend(destination.to_be_bytes());
+    // Sequence and acknowledgment numbers; a header of five words; a window; no one here checks the checksum.
+    segment.extend([0; 8]);
+    segment.extend([((TCP_LEN / 4) << 4) as u8, SYN, 0xFF, 0xFF, 0, 0, 0, 0]);
+    segment.resize(TCP_LEN + payload, 0);
+    segment
 }
 
 /// A Segment Routing Header with no segments left whose one segment is `segment`, and TLVs (RFC 8754 §2).

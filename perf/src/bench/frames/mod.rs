@@ -83,6 +83,8 @@ pub enum Traffic {
     NewTasks,
     /// Requests, each from a source address of its own.
     OneSourceEach,
+    /// Requests on TCP segments with SYN alone, one a flow.
+    Syns,
     /// Replies that instances tunnel to the AFR, a report in a Destination Options header of the outer packet.
     Replies,
     /// Replies that pass the AFR, the report in a Destination Options header of their own.

@@ -9,8 +9,8 @@ use afr_wire::{
 };
 
 use super::build::{
-    DEST_OPTIONS, ETHERNET_LEN, HOP_BY_HOP, IPV6_LEN, ROUTING, UDP, UDP_LEN, ethernet, ipv6, srh,
-    udp,
+    DEST_OPTIONS, ETHERNET_LEN, HOP_BY_HOP, IPV6_LEN, ROUTING, TCP, TCP_LEN, UDP, UDP_LEN,
+    ethernet, ipv6, srh, syn, udp,
 };
 use super::{
     CATALOGUE, CLASS, CLUSTER, Carrier, Frames, KEY, LABELS, LabelEncoding, MASTER, Mac, SALT,
@@ -55,11 +55,23 @@ impl Frames {
         let (source, port) = self.client(flow);
         let destination = service_address();
         let (first, header) = self.metadata(n, flow, turn, source, keys)?;
-        let least = ETHERNET_LEN + IPV6_LEN + header.len() + UDP_LEN;
+        let (upper, upper_len) = match self.protocol() {
+            TCP => (syn as fn(u16, u16, usize) -> Vec<u8>, TCP_LEN),
+            _ => (udp as fn(u16, u16, usize) -> Vec<u8>, UDP_LEN),
+        };
+        let least = ETHERNET_LEN + IPV6_LEN + header.len() + upper_len;
         let payload = self.size.of(n).saturating_sub(least);
-        let datagram = udp(port, SERVICE_PORT, payload);
-        let packet = ipv6(first, source, destination, &[&header, &datagram]);
+        let upper = upper(port, SERVICE_PORT, payload);
+        let packet = ipv6(first, source, destination, &[&header, &upper]);
         Ok(ethernet(&packet))
+    }
+
+    /// The upper layer's.
+    const fn protocol(&self) -> u8 {
+        match self.traffic {
+            Traffic::Syns => TCP,
+            _ => UDP,
+        }
     }
 
     /// The first next-header value, and the extension header with the request.
@@ -72,7 +84,7 @@ impl Frames {
         keys: &mut Keys,
     ) -> anyhow::Result<(u8, Vec<u8>)> {
         if self.carrier == Carrier::None {
-            return Ok((UDP, Vec::new()));
+            return Ok((self.protocol(), Vec::new()));
         }
         let mut data = [0; 256];
         let len = self.object(n, flow, turn, source, keys, &mut data)?;
@@ -80,10 +92,18 @@ impl Frames {
         Ok(match self.carrier {
             Carrier::SrhTlv => {
                 let len = carrier::emit_srh_tlv(SRH_TLV_TYPE, &data[..len], &mut out)?;
-                (ROUTING, srh(UDP, service_address(), &out[..len]))
+                (
+                    ROUTING,
+                    srh(self.protocol(), service_address(), &out[..len]),
+                )
             }
             other => {
-                let len = carrier::emit_options_header(UDP, OPTION_TYPE, &data[..len], &mut out)?;
+                let len = carrier::emit_options_header(
+                    self.protocol(),
+                    OPTION_TYPE,
+                    &data[..len],
+                    &mut out,
+                )?;
                 let first = match other {
                     Carrier::HopByHop => HOP_BY_HOP,
                     _ => DEST_OPTIONS,
@@ -127,7 +147,7 @@ impl Frames {
         let context = RequestContext {
             source: source.octets(),
             destination: service_address().octets(),
-            protocol: UDP,
+            protocol: self.protocol(),
             destination_port: SERVICE_PORT,
         };
         keys.of(Role::Request, &source.octets())
@@ -187,7 +207,7 @@ mod tests {
         let context = RequestContext {
             source,
             destination: service_address().octets(),
-            protocol: UDP,
+            protocol: if frame[54] == TCP { TCP } else { UDP },
             destination_port: SERVICE_PORT,
         };
         Keys::new(MacAlgorithm::AesCmac)
@@ -204,6 +224,23 @@ mod tests {
         };
         let bad = all(&frames).iter().filter(|f| !is_authentic(f)).count();
         assert_eq!(bad, 250);
+    }
+
+    #[test]
+    fn syns_are_segments_with_syn_alone_and_authentic() {
+        let frames = Frames {
+            traffic: Traffic::Syns,
+            flows: 5,
+            ..Frames::default()
+        };
+        let all = all(&frames);
+        assert_eq!(all.len(), 5);
+        for frame in &all {
+            assert!(is_authentic(frame));
+            let tcp = &frame[58 + usize::from(frame[57])..];
+            assert_eq!((frame[54], tcp[12], tcp[13]), (TCP, 0x50, 0x02));
+            assert_eq!(frame.len(), Frames::default().size.of(0).max(130));
+        }
     }
 
     #[test]
