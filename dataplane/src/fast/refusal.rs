@@ -26,16 +26,7 @@ impl Quick {
     /// Whether the packet would open a flow if there is none: a datagram does, and a well-formed segment with SYN alone.
     #[inline(always)]
     fn opens(&self, frame: &[u8]) -> bool {
-        const CONTROL: u8 = flag::SYN | flag::ACK | flag::RST | flag::FIN;
-        if self.shape.protocol == protocol::UDP {
-            return true;
-        }
-        let segment = frame.get(usize::from(self.shape.l4)..).unwrap_or(&[]);
-        let Some(tcp) = segment.first_chunk::<20>() else {
-            return false;
-        };
-        let header_len = usize::from(tcp[12] >> 4) * 4;
-        (20..=segment.len()).contains(&header_len) && tcp[13] & CONTROL == flag::SYN
+        self.shape.protocol == protocol::UDP || is_syn(frame, self.shape.l4)
     }
 }
 
@@ -139,6 +130,19 @@ impl Last {
         }
         is_well_formed
     }
+}
+
+/// Whether the segment that begins there is well-formed, with SYN and neither ACK nor RST nor FIN.
+// A function of its own: it would take registers from the loop.
+#[inline(never)]
+fn is_syn(frame: &[u8], l4: u16) -> bool {
+    const CONTROL: u8 = flag::SYN | flag::ACK | flag::RST | flag::FIN;
+    let segment = frame.get(usize::from(l4)..).unwrap_or(&[]);
+    let Some(tcp) = segment.first_chunk::<20>() else {
+        return false;
+    };
+    let header_len = usize::from(tcp[12] >> 4) * 4;
+    (20..=segment.len()).contains(&header_len) && tcp[13] & CONTROL == flag::SYN
 }
 
 /// Whether the source is a global unicast address (2000::/3), as most clients' are ([`is_client`]).
