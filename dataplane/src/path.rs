@@ -195,8 +195,9 @@ pub struct Path<'a> {
     pub now: Now,
     /// The same in milliseconds, as flows have it.
     pub(crate) now_ms: u32,
-    /// Its seconds since the process started, and since 1970.
+    /// The same in seconds.
     pub(crate) mono_s: u64,
+    /// Unix time in seconds.
     pub(crate) unix_s: u64,
     /// The configuration as the fast path compares it.
     pub(crate) plan: &'a Plan,

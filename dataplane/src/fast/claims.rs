@@ -23,9 +23,10 @@ use crate::path::{Path, is_client};
 use crate::request::verify::Usable;
 use crate::verdict::MetadataNote;
 
+/// Where a request, as any object, names its key.
+pub(super) const KEY: usize = 4;
 /// Offsets in a request's fixed part.
 const FLAGS: usize = 3;
-const KEY: usize = 4;
 const ISSUED_AT: usize = 12;
 const SESSION: usize = 16;
 const PROMPT_TOKENS: usize = 28;

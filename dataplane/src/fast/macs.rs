@@ -14,6 +14,7 @@ use arrayvec::ArrayVec;
 use dpdk::prefetch::prefetch_read;
 use dpdk::vector::wide;
 
+use super::claims::KEY;
 use super::shape::{Kind, Quick, addresses, object, object_in};
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowRef;
@@ -67,9 +68,6 @@ impl Places {
         &self.places[..self.count.min(BURST)]
     }
 }
-
-/// Where an object names its key.
-const KEY: usize = 4;
 
 /// Who signs under the key that was asked for last.
 type LastSigners<'a> = Option<(KeyId, &'a Signers)>;
@@ -264,7 +262,7 @@ impl Path<'_> {
             if !is_request || object.len() < REQUEST_FIXED_LEN + MAC_LEN {
                 continue;
             }
-            let id = KeyId(be16(object, 4));
+            let id = KeyId(be16(object, KEY));
             if id == KeyId::NONE {
                 continue;
             }
