@@ -123,8 +123,12 @@ impl Path<'_> {
         loop {
             let turn = Turn::of(&quick[at]);
             let next = match turn {
-                Turn::OfFlows => self.fast_run::<B, OfFlows>(packets, quick, at, outs, tally),
-                Turn::Checked => self.fast_run::<B, Checked>(packets, quick, at, outs, tally),
+                Turn::OfFlows => {
+                    self.fast_run::<B, Requests<false>>(packets, quick, at, outs, tally)
+                }
+                Turn::Checked => {
+                    self.fast_run::<B, Requests<true>>(packets, quick, at, outs, tally)
+                }
                 Turn::Refused => self.fast_refusals(packets, quick, at),
                 Turn::Other => at,
             };
@@ -207,14 +211,12 @@ trait Run {
     fn count(tally: &mut Tally) -> &mut u64;
 }
 
-/// [`Turn::OfFlows`].
-struct OfFlows;
-/// [`Turn::Checked`].
-struct Checked;
+/// Clients' packets of known flows: [`Turn::Checked`], or [`Turn::OfFlows`].
+struct Requests<const CHECKED: bool>;
 /// Tunnelled replies.
 struct Replies;
 
-impl Run for OfFlows {
+impl<const CHECKED: bool> Run for Requests<CHECKED> {
     #[inline(always)]
     fn take<B: PacketBuf>(
         path: &mut Path<'_>,
@@ -224,25 +226,7 @@ impl Run for OfFlows {
         tally: &mut Tally,
     ) -> Option<PortIx> {
         // Of another kind is none that has a flow.
-        path.fast_request::<B, false>(level, packet, quick, tally)
-    }
-
-    #[inline(always)]
-    fn count(tally: &mut Tally) -> &mut u64 {
-        &mut tally.requests
-    }
-}
-
-impl Run for Checked {
-    #[inline(always)]
-    fn take<B: PacketBuf>(
-        path: &mut Path<'_>,
-        level: Level,
-        packet: &mut B,
-        quick: &Quick,
-        tally: &mut Tally,
-    ) -> Option<PortIx> {
-        path.fast_request::<B, true>(level, packet, quick, tally)
+        path.fast_request::<B, CHECKED>(level, packet, quick, tally)
     }
 
     #[inline(always)]

@@ -311,7 +311,7 @@ impl Plan {
                 return false;
             };
             quick.ports = u32::from_le_bytes(array(around, 4));
-            quick.hash = flows.hash_with(addresses, u64::from(quick.ports) | model.upper);
+            quick.hash = flows.hash_of(addresses, u64::from(quick.ports) | model.upper);
             flows.prefetch_bucket(quick.hash);
         }
         true

@@ -1,4 +1,4 @@
-//! The hash of what makes a flow, under a secret.
+//! The hash of what makes a flow, under a secret. What makes a session is hashed likewise.
 
 use std::fmt;
 use std::hash::Hasher as _;

@@ -7,7 +7,7 @@ use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
 use super::entry::{FlowEntry, FlowKey, FlowState, halves};
-use super::hash::{FlowSeeds, upper};
+use super::hash::FlowSeeds;
 use super::index::MAX_ENTRIES;
 use super::levels::Levels;
 use crate::config::Flows;
@@ -120,17 +120,11 @@ impl FlowTable {
         key.hash(&self.seeds)
     }
 
-    /// The same for a key in its parts, as [`FlowEntry::is_of`] takes them.
+    /// The same for a key in its parts: addresses as [`FlowEntry::is_of`] takes them, ports and protocol in one number
+    /// ([`upper`](super::upper)).
     #[inline(always)]
     #[must_use]
-    pub fn hash_of(&self, addresses: &[u8; 32], ports: u32, proto: u8) -> u64 {
-        self.hash_with(addresses, upper(ports, proto))
-    }
-
-    /// The same for ports and protocol in one number ([`upper`]).
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn hash_with(&self, addresses: &[u8; 32], upper: u64) -> u64 {
+    pub(crate) fn hash_of(&self, addresses: &[u8; 32], upper: u64) -> u64 {
         let (src, dst) = halves(addresses);
         self.seeds.of(src, dst, upper)
     }

@@ -218,3 +218,19 @@ pub(crate) const fn label_in_place(hash: u64) -> u32 {
     let label = (hash >> 32) as u32 & PLACE;
     if label == 0 { 1 << 24 } else { label }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_has_20_bits_and_is_never_0() {
+        assert_eq!(flow_label(0), 1);
+        assert_eq!(flow_label(0x0000_F0FF_FFFF_FFFF), 1);
+        assert_eq!(flow_label(u64::MAX), 0xF_FFFF);
+        assert_eq!(flow_label(0x5634_1200 << 32), 0x2_3456);
+        // Beside version and class, which it leaves alone.
+        let first = (0x6F_u32 | 0xF0 << 8 | label_in_place(u64::MAX)).to_le_bytes();
+        assert_eq!(first, [0x6F, 0xFF, 0xFF, 0xFF]);
+    }
+}

@@ -1,4 +1,4 @@
-//! A request that says what the one before it in the burst said is believed with it, and a task dispatched with it.
+//! A request that says what the one before it said is believed with it, and a task dispatched with it.
 
 use afr_dataplane::config::{Claim, Key, NextHop, PlainDispatch, PolicyKind, Saturation, Spill};
 use afr_dataplane::counters::Figure;

@@ -82,7 +82,7 @@ impl Engine {
         count: usize,
     ) -> Option<u32> {
         let count = self.tags(masters, batch, count)?.len();
-        let right = match self.0 {
+        let right: u32 = match self.0 {
             #[cfg(target_arch = "x86_64")]
             Width::One => x86::equal(&batch.tags, &batch.expected),
             // SAFETY: an engine of this width is made only where there is AVX2.
