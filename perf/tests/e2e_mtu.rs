@@ -73,6 +73,30 @@ fn a_clamped_mss_needs_no_packet_too_big() {
     cluster.afrd.stop().unwrap();
 }
 
+/// What `ip route` calls mode `encap` puts a whole Segment Routing Header around each reply, of which mode `encap.red` leaves out
+/// what is needless.
+#[test]
+fn replies_may_come_under_a_whole_segment_routing_header() {
+    let lab = Lab::build(LabSpec::default(), &Interrupt::by_hand()).unwrap();
+    for host in &lab.hosts {
+        let route =
+            format!("-6 route change default encap seg6 mode encap segs {AFR_SID} dev eth0");
+        host.namespace.ip(&route).unwrap();
+    }
+    let cluster = EchoCluster::start(lab, |_| {}).unwrap();
+    cluster.connect().unwrap().flood(1_000_000).unwrap();
+    let metrics = cluster.metrics().unwrap();
+    let sum = |name| metrics.sum(name, &[]);
+    let forwarded = sum("afr_forwarded_packets_total");
+    let fast = sum("afr_fast_path_packets_total");
+    // But for those that open and close the connection, which are looked at more closely.
+    assert!(
+        forwarded >= 1_000.0 && fast >= forwarded - 20.0,
+        "{fast} of {forwarded} by the fast path"
+    );
+    cluster.afrd.stop().unwrap();
+}
+
 #[test]
 fn echoes_are_answered_and_hops_are_counted() {
     let lab = Lab::build(LabSpec::default(), &Interrupt::by_hand()).unwrap();

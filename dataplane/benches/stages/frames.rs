@@ -10,7 +10,7 @@ use afr_wire::{
 
 use super::ROUND;
 use super::site::{prefixes, task};
-use crate::support::metadata::{dest_option, events, report, request, signed_under};
+use crate::support::metadata::{dest_option, events, report, request, signed, signed_under, srh};
 use crate::support::packet::{ACK, PSH, Packet};
 use crate::support::setup::{
     CHAT, CLUSTER, REPORT_KEY, SID, WILD, instance_mac, ip, service, tunnel_source,
@@ -61,6 +61,15 @@ pub(crate) fn plain() -> Vec<Vec<u8>> {
 /// Clients' payload with the request of their flow, or with the request of so many tasks later.
 pub(crate) fn asking(later: usize) -> Vec<Vec<u8>> {
     round(|n| data(port(n), service(CHAT), 7).asking(&task(n + later)))
+}
+
+/// Clients' payload with the request of their flow as a TLV of a Segment Routing Header.
+pub(crate) fn asking_by_srh() -> Vec<Vec<u8>> {
+    round(|n| {
+        let packet = data(port(n), service(CHAT), 7);
+        let object = signed(&task(n), &packet);
+        packet.with(srh(0, &[service(CHAT)], &object))
+    })
 }
 
 /// The same of requests with neither labels nor prefixes.

@@ -78,10 +78,19 @@ pub(crate) fn route() -> Case {
 
 /// A known flow with the metadata that were verified at its begin.
 pub(crate) fn established() -> Case {
+    known(frames::asking(0))
+}
+
+/// The same where a Segment Routing Header carries them.
+pub(crate) fn established_srh() -> Case {
+    known(frames::asking_by_srh())
+}
+
+fn known(asking: Vec<Vec<u8>>) -> Case {
     Lane::new(INSTANCES, |_| {})
         .before(EDGE, &frames::opening(true))
-        .before(EDGE, &frames::asking(0))
-        .round(EDGE, frames::asking(0))
+        .before(EDGE, &asking)
+        .round(EDGE, asking)
         .counting(&[
             Figure::Note(MetadataNote::RequestUnchanged),
             Figure::ForwardedRequest,

@@ -173,6 +173,12 @@ impl Aft {
         self.by_tunnel_source.get(source)
     }
 
+    /// The same where it is probably `likely`, a slot that has a tenant. Of two behind one address either.
+    #[inline(always)]
+    pub(crate) fn slot_behind_near(&self, likely: Slot, source: u128) -> Option<Slot> {
+        self.by_tunnel_source.get_near(likely, source)
+    }
+
     /// Brings nearer what a packet to `slot` will read.
     #[inline]
     pub(crate) fn prefetch_path(&self, slot: Slot) {

@@ -18,8 +18,7 @@ impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
     #[inline(always)]
     pub(super) fn foresee(&self, frame: &[u8], quick: &mut Quick) {
-        let (Some(object), Some(addresses)) =
-            (object_in(frame, quick.shape.object_len), addresses(frame))
+        let (Some(object), Some(addresses)) = (object_in(frame, &quick.shape), addresses(frame))
         else {
             return;
         };

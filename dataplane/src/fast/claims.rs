@@ -115,7 +115,7 @@ impl Claims {
         if usize::from(quick.shape.object_len) != self.len {
             return None;
         }
-        let fixed = object_in(frame, REQUEST_FIXED_LEN as u8)?.first_chunk()?;
+        let fixed = object_in(frame, &quick.shape)?.first_chunk()?;
         let age_s = now_s.abs_diff(u64::from(be32(fixed, ISSUED_AT)));
         (self.said.is_said_by(level, fixed) && age_s <= u64::from(skew_s)).then_some(fixed)
     }

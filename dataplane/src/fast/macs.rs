@@ -151,12 +151,12 @@ impl Path<'_> {
             return false;
         }
         if quick.shape.kind == Kind::Reply {
-            let reporter = self.reporter(object(frame, quick.shape.object_len));
+            let reporter = self.reporter(object(frame, &quick.shape));
             quick.reporter = reporter.map(|(slot, _)| slot);
             quick.known = reporter.is_some_and(|(slot, order)| self.is_last(slot, order));
             return !quick.known;
         }
-        let Some(object) = object_in(frame, quick.shape.object_len) else {
+        let Some(object) = object_in(frame, &quick.shape) else {
             return false;
         };
         let Some(entry) = self.own.flows.get(quick.flow) else {
@@ -196,8 +196,7 @@ impl Path<'_> {
         quick: &Quick,
         last: &mut LastSigners<'b>,
     ) -> bool {
-        let (Some(object), Some(addresses)) =
-            (object_in(frame, quick.shape.object_len), addresses(frame))
+        let (Some(object), Some(addresses)) = (object_in(frame, &quick.shape), addresses(frame))
         else {
             return false;
         };
@@ -257,7 +256,7 @@ impl Path<'_> {
         for at in wanted.get() {
             let at = usize::from(*at);
             let (frame, quick) = (packets[at].data(), &quick[at]);
-            let object = object(frame, quick.shape.object_len);
+            let object = object(frame, &quick.shape);
             let is_request = quick.shape.kind == Kind::Request;
             if !is_request || object.len() < REQUEST_FIXED_LEN + MAC_LEN {
                 continue;
@@ -279,7 +278,7 @@ impl Path<'_> {
                 // A key derived for a later packet may have taken this one's place.
                 if let Some(key) = self.own.keys.at(place) {
                     let (frame, quick) = (packets[*at].data(), &quick[*at]);
-                    let object = object(frame, quick.shape.object_len);
+                    let object = object(frame, &quick.shape);
                     checks.push((key, quick.origin(frame).context, object));
                 }
             }

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(super) sid: [u8; 16],
     /// Option type of the metadata.
     pub(super) option_type: u8,
+    /// SRH TLV type of the metadata.
+    pub(super) tlv_type: u8,
 }
 
 impl Plan {
@@ -129,6 +131,7 @@ impl Plan {
                 .first()
                 .map_or([0; 16], |sid| sid.octets()),
             option_type: config.router.option_type,
+            tlv_type: config.router.srh_tlv_type,
         }
     }
 

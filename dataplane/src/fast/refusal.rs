@@ -73,8 +73,7 @@ impl Path<'_> {
             && (is_global(addresses) || is_client(address(addresses, 0)))
             && self.has_class(addresses, last)
             && !self.is_of_a_flow(addresses, quick)
-            && object_in(frame, quick.shape.object_len)
-                .is_some_and(|object| last.is_well_formed(object))
+            && object_in(frame, &quick.shape).is_some_and(|object| last.is_well_formed(object))
     }
 
     /// Whether there is a flow that the packet is of.

@@ -8,7 +8,7 @@ use super::shape::{Quick, object};
 use crate::config::Route;
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
-use crate::packet::bytes::{address, be16, be32};
+use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::encap::traffic_class;
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, protocol};
 use crate::packet::tcp::flag;
@@ -21,8 +21,9 @@ const ECN: u8 = 0b11;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Way {
     half: u64,
-    /// The Ethernet header that packets leave under.
-    ethernet: [u8; ETHERNET_LEN],
+    /// Of the Ethernet header that packets leave under the first eight bytes, and the last eight. In words: as bytes it is copied
+    /// in other pieces than it is read in, which waits for the copy.
+    ethernet: [u64; 2],
     port: PortIx,
     /// The largest packet that the port sends.
     mtu: u16,
@@ -42,7 +43,18 @@ impl Path<'_> {
         if traffic_class(be32(frame, ETHERNET_LEN)) & ECN != 0 {
             return None;
         }
-        let sender = self.aft.slot_behind(address(frame, ETHERNET_LEN + 8))?;
+        let source = address(frame, ETHERNET_LEN + 8);
+        let has_report = quick.shape.object_len != 0;
+        // Whose report it is was told with the MACs, and it is mostly the sender's.
+        let reporter = if self.macs_checked && has_report {
+            quick.reporter
+        } else {
+            None
+        };
+        let sender = match reporter {
+            Some(reporter) => self.aft.slot_behind_near(reporter, source),
+            None => self.aft.slot_behind(source),
+        }?;
         let inner_at = usize::from(quick.shape.l4);
         let inner = frame.get(inner_at..)?;
         let head = inner.first_chunk::<IPV6_LEN>()?;
@@ -73,8 +85,8 @@ impl Path<'_> {
         if inner.len() > usize::from(way.mtu) {
             return None;
         }
-        if quick.shape.object_len != 0 {
-            let report = object(frame, quick.shape.object_len);
+        if has_report {
+            let report = object(frame, &quick.shape);
             // Known when the MACs were checked is known still, unless a report was applied since: then learning says.
             let same = if self.macs_checked && !(quick.known && self.learned) {
                 quick.known
@@ -95,7 +107,9 @@ impl Path<'_> {
             }
         }
         let frame = buf.adj_head::<{ ETHERNET_LEN + 8 }>((inner_at - ETHERNET_LEN) as u16)?;
-        frame[..ETHERNET_LEN].copy_from_slice(&way.ethernet);
+        let [first, last] = way.ethernet.map(u64::to_ne_bytes);
+        frame[..8].copy_from_slice(&first);
+        frame[ETHERNET_LEN - 8..ETHERNET_LEN].copy_from_slice(&last);
         // It was above 1.
         frame[21] = frame[21].wrapping_sub(1);
         Some(way.port)
@@ -124,7 +138,7 @@ impl Path<'_> {
         ethernet[12..].copy_from_slice(&[0x86, 0xDD]);
         let way = Way {
             half,
-            ethernet,
+            ethernet: [0, ETHERNET_LEN - 8].map(|at| u64::from_ne_bytes(array(&ethernet, at))),
             port: next_hop.port,
             mtu: port.mtu,
         };

@@ -61,7 +61,7 @@ impl Path<'_> {
                 debug_assert!(quick.known, "its fingerprint was taken with its MAC");
                 quick.print
             } else {
-                let object = object_in(frame, quick.shape.object_len)?;
+                let object = object_in(frame, &quick.shape)?;
                 own.fingerprint.of(object)
             };
             let (last, usable) = Fingerprint::read(entry.fingerprint);
@@ -125,7 +125,7 @@ impl Path<'_> {
     #[inline(never)]
     fn charge_other(&mut self, quick: &Quick, frame: &[u8]) -> Option<()> {
         let (flow, print) = (quick.flow, quick.print);
-        let object = object(frame, quick.shape.object_len);
+        let object = object(frame, &quick.shape);
         self.mac = MacCheck::Right;
         let kept = self.changed(&quick.origin(frame), flow, print, object);
         self.mac = MacCheck::Unknown;

@@ -1,5 +1,6 @@
 //! Which packets the fast path may be for, told from their headers alone.
 
+use afr_wire::carrier::SRH_PADN;
 use afr_wire::{EXID, RequestContext, VERSION};
 use dpdk::vector::{Level, Masked, all_match};
 
@@ -8,7 +9,9 @@ use super::plan::{Plan, PlanPort};
 use crate::flow::{FlowRef, FlowTable, upper};
 use crate::id::Slot;
 use crate::packet::bytes::{address, array, be16, be32};
-use crate::packet::parse::{self, ETHERNET_LEN, Found, IPV6_LEN, Parsed, protocol};
+use crate::packet::parse::{
+    self, Carrier, ETHERNET_LEN, Found, IPV6_LEN, MAX_EXTENSION_BYTES, Parsed, Routing, protocol,
+};
 use crate::request::replay_guard::Session;
 use crate::request::verify::Origin;
 
@@ -16,24 +19,36 @@ use crate::request::verify::Origin;
 const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
 /// What of a frame tells its shape: up to the first bytes of an object that is an option.
 const HEAD_LEN: usize = BEHIND_IPV6 + 8;
-/// Bytes that are looked at where the upper layer begins: four before it, and eight of it.
-const AROUND: usize = 12;
+/// Bytes that every upper layer has, of which the first are its ports.
+const UPPER: usize = 8;
 /// Bytes of the head that are compared at once, and where the last of them begin.
 const PART: usize = 32;
 const LAST_PART: usize = HEAD_LEN - PART;
-/// Offset of the next header's number, of the destination address, and of an object's flags.
+/// Offset of the next header's number, and of the destination address.
 const NEXT_HEADER: usize = ETHERNET_LEN + 6;
 const DESTINATION: usize = ETHERNET_LEN + 24;
-const FLAGS: usize = BEHIND_IPV6 + 7;
-/// A PadN of four bytes, as senders fill up a header that an object leaves four bytes of.
-const PAD_4: u32 = u32::from_le_bytes([1, 2, 0, 0]);
+/// Bytes directly before an object: of an option those of its header, of a TLV two of padding; its type; its length.
+const FRONT: usize = 4;
+/// Offset of an object that is an option, and of the flags in any object.
+const OPTION: usize = BEHIND_IPV6 + FRONT;
+const FLAGS: usize = 3;
+/// The routing header that is one of Segment Routing (RFC 8754 §2); its bytes before the segments, and a segment.
+const SRH: u8 = 4;
+const SRH_LEN: usize = 8;
+const SEGMENT: usize = 16;
+/// Of these, what tells one from another: next header, length, type, segments left, last entry.
+const SRH_HEAD: usize = 5;
+/// A PadN of four bytes, as senders fill up a header that an object leaves four bytes of: an option, or a TLV of an SRH.
+const PAD_4: [u8; 4] = [1, 2, 0, 0];
+const TLV_PAD_4: [u8; 4] = [SRH_PADN, 2, 0, 0];
 /// First bytes of an object: experiment identifier, version and kind.
 const REQUEST: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 1 << 8;
 const REPORT: u32 = (EXID as u32) << 16 | (VERSION as u32) << 12 | 2 << 8;
 /// The destination address in a frame's first word.
 const MAC: u64 = (1 << 48) - 1;
-/// All but the flags.
+/// All but the flags, of an object's first four bytes and of those with what is before them.
 const HEAD: u32 = 0xFFFF_FF00;
+const FRONT_AND_HEAD: u64 = u64::MAX >> 8;
 
 /// What a packet may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +69,10 @@ pub(crate) struct Shape {
     pub(crate) kind: Kind,
     /// Protocol of the upper layer.
     pub(super) protocol: u8,
-    /// Length of the metadata object at `BEHIND_IPV6 + 4`, 0 if there is none.
+    /// Length of the metadata object, 0 if there is none.
     pub(super) object_len: u8,
+    /// Its offset in the frame.
+    object_at: u16,
     /// Offset of the upper layer in the frame.
     pub(super) l4: u16,
 }
@@ -65,6 +82,7 @@ impl Shape {
         kind: Kind::Whole,
         protocol: 0,
         object_len: 0,
+        object_at: OPTION as u16,
         l4: 0,
     };
 }
@@ -161,19 +179,30 @@ impl Quick {
             return false;
         };
         let destination = address(packet, 24);
+        let routing = (packet[6] == protocol::ROUTING).then_some(Routing {
+            at: BEHIND_IPV6 as u16,
+            len: self.shape.l4.saturating_sub(BEHIND_IPV6 as u16),
+            announced_at: NEXT_HEADER as u16,
+            kind: SRH,
+            segments_left: 0,
+        });
         let request = (self.shape.object_len != 0).then_some(Found {
-            at: BEHIND_IPV6 as u16 + 4,
+            at: self.shape.object_at,
             len: u16::from(self.shape.object_len),
             header: BEHIND_IPV6 as u16,
-            announced_at: ETHERNET_LEN as u16 + 6,
-            carrier: parse::carrier_of(packet[6]),
+            announced_at: NEXT_HEADER as u16,
+            carrier: match routing {
+                Some(_) => Carrier::SrhTlv,
+                None => parse::carrier_of(packet[6]),
+            },
         });
         *parsed = Parsed {
             l3: ETHERNET_LEN as u16,
             l4: self.shape.l4,
-            announced_at: match request {
-                Some(_) => BEHIND_IPV6 as u16,
-                None => ETHERNET_LEN as u16 + 6,
+            announced_at: if usize::from(self.shape.l4) == BEHIND_IPV6 {
+                NEXT_HEADER as u16
+            } else {
+                BEHIND_IPV6 as u16
             },
             ip_len: self.ip_len,
             protocol: self.shape.protocol,
@@ -183,7 +212,7 @@ impl Quick {
             destination,
             final_destination: destination,
             upper,
-            routing: None,
+            routing,
             request,
             report: None,
             foreign: None,
@@ -200,9 +229,13 @@ impl Quick {
 pub(crate) struct Model {
     /// The first 32 bytes: Ethernet header, IP version, next header. The last 32: destination, and what follows the IPv6 header.
     parts: [Masked; 2],
-    /// Offset of the four bytes before the upper layer, and what of them must be a PadN.
-    around: u16,
+    /// Whether there is more to be looked at: what follows, up to the padding.
+    has_more: bool,
+    /// Of an object that is a TLV the bytes before it and its first four, but for the flags; 0 of an option, which `parts` know.
+    front: u64,
+    /// What of the four bytes before the upper layer must be a PadN, and which.
     padding: u32,
+    pad: u32,
     /// The flag, if it counts, by which a request asks to be dispatched anew.
     new_task: u8,
     /// Whether it is a client's.
@@ -216,16 +249,19 @@ impl Model {
     /// What no packet is like.
     pub(crate) const NOTHING: Self = Self {
         parts: [Masked::NOTHING; 2],
-        around: 0,
+        has_more: false,
+        front: 0,
         padding: 0,
+        pad: 0,
         new_task: 0,
         is_request: false,
         upper: 0,
         shape: Shape::NOTHING,
     };
 
-    /// The model of packets like the one with this head, if they have that shape.
-    fn new(head: &[u8; HEAD_LEN], shape: Shape, padded: bool) -> Self {
+    /// The model of packets like the one with this head, if they have that shape. `front` is what is before an object, and its
+    /// first bytes.
+    fn new(head: &[u8; HEAD_LEN], shape: Shape, front: [u8; 8], padded: bool) -> Self {
         // Neither the source, nor what follows the version but for the next header.
         let mut first = [0; PART];
         first[..6].fill(0xFF);
@@ -233,18 +269,27 @@ impl Model {
         first[ETHERNET_LEN] = 0xF0;
         first[NEXT_HEADER] = 0xFF;
         let mut last = [0; PART];
+        let has_srh = head[NEXT_HEADER] == protocol::ROUTING;
         let counted = match shape.object_len {
+            _ if has_srh => BEHIND_IPV6 + SRH_HEAD,
             0 => BEHIND_IPV6,
-            _ => FLAGS,
+            _ => OPTION + FLAGS,
         };
         last[DESTINATION - LAST_PART..counted - LAST_PART].fill(0xFF);
         let renewable =
             shape.kind == Kind::Request && shape.protocol == protocol::UDP && shape.object_len != 0;
         let [start, end] = Self::of(head);
+        let has_tlv = has_srh && shape.object_len != 0;
         Self {
             parts: [Masked::new(*start, first), Masked::new(*end, last)],
-            around: shape.l4 - 4,
+            has_more: has_tlv || padded,
+            front: if has_tlv {
+                u64::from_le_bytes(front) & FRONT_AND_HEAD
+            } else {
+                0
+            },
             padding: if padded { u32::MAX } else { 0 },
+            pad: u32::from_le_bytes(if has_srh { TLV_PAD_4 } else { PAD_4 }),
             new_task: if renewable {
                 afr_wire::RequestFlags::NEW_TASK.0
             } else {
@@ -264,6 +309,25 @@ impl Model {
     #[inline(always)]
     fn is_like(&self, level: Level, head: &[u8; HEAD_LEN]) -> bool {
         all_match(level, &self.parts, Self::of(head))
+    }
+
+    /// The flags of the object, where it is the TLV that there is to be, if one is, and the padding is behind it, if there is to be.
+    #[inline(always)]
+    fn more(&self, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
+        let upper = usize::from(self.shape.l4);
+        let padding = frame
+            .get(upper.checked_sub(PAD_4.len())?..)?
+            .first_chunk()?;
+        if (u32::from_le_bytes(*padding) ^ self.pad) & self.padding != 0 {
+            return None;
+        }
+        if self.front == 0 {
+            return Some(head[OPTION + FLAGS]);
+        }
+        let at = usize::from(self.shape.object_at).checked_sub(FRONT)?;
+        let front = frame.get(at..)?.first_chunk::<8>()?;
+        let is_like = u64::from_le_bytes(*front) & FRONT_AND_HEAD == self.front;
+        is_like.then_some(front[FRONT + FLAGS])
     }
 }
 
@@ -293,28 +357,48 @@ impl Plan {
             };
             *model = seen;
         }
-        let around = usize::from(model.around);
-        let around = frame.get(around..around + AROUND);
-        let Some(around) = around.and_then(<[u8]>::first_chunk::<AROUND>) else {
+        let mut flags = head[OPTION + FLAGS];
+        if model.has_more {
+            let Some(found) = self.more(port, frame, head, model) else {
+                return false;
+            };
+            flags = found;
+        }
+        let upper = frame.get(usize::from(model.shape.l4)..);
+        let Some(upper) = upper.and_then(<[u8]>::first_chunk::<UPPER>) else {
             return false;
         };
-        if (u32::from_le_bytes(array(around, 0)) ^ PAD_4) & model.padding != 0 {
-            return false;
-        }
         quick.shape = model.shape;
         quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
         quick.known = false;
         quick.mac = MacCheck::Unknown;
-        quick.new_task = head[FLAGS] & model.new_task != 0;
+        quick.new_task = flags & model.new_task != 0;
         if model.is_request {
             let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
                 return false;
             };
-            quick.ports = u32::from_le_bytes(array(around, 4));
+            quick.ports = u32::from_le_bytes(array(upper, 0));
             quick.hash = flows.hash_of(addresses, u64::from(quick.ports) | model.upper);
             flows.prefetch_bucket(quick.hash);
         }
         true
+    }
+
+    /// Whether a packet that is like the model up to there has the same TLV, and the padding. It may have others than the last one
+    /// had, and then it becomes the model. Returns the flags of the object.
+    #[inline(never)]
+    fn more(
+        &self,
+        port: &PlanPort,
+        frame: &[u8],
+        head: &[u8; HEAD_LEN],
+        model: &mut Model,
+    ) -> Option<u8> {
+        if let Some(flags) = model.more(frame, head) {
+            return Some(flags);
+        }
+        *model = self.look(port, frame, head)?;
+        model.more(frame, head)
     }
 
     /// What packets are like that look like this one, where the fast path may be for such.
@@ -333,7 +417,7 @@ impl Plan {
         } else {
             return None;
         };
-        let (shape, padded) = self.shape(kind, frame, head, object)?;
+        let (shape, front, padded) = self.shape(kind, frame, head, object)?;
         let upper = [protocol::UDP, protocol::TCP];
         let fits = match kind {
             Kind::Request => {
@@ -342,46 +426,71 @@ impl Plan {
             Kind::Reply => shape.protocol == protocol::IPV6,
             Kind::Whole => false,
         };
-        fits.then(|| Model::new(head, shape, padded))
+        fits.then(|| Model::new(head, shape, front, padded))
     }
 
     /// The shape of a packet whose upper layer is directly behind the fixed header, or behind one header of options
-    /// (Destination or Hop-by-Hop) that an `object` of this kind fills but for four bytes of padding at the most; and whether
-    /// they are needed.
+    /// (Destination or Hop-by-Hop) that an `object` of this kind fills, or behind a Segment Routing Header with no segments left
+    /// whose TLVs are such an object or none. There may be four bytes of padding behind the object. Says besides what is before the
+    /// object, with its first bytes, and whether there is the padding.
     fn shape(
         &self,
         kind: Kind,
         frame: &[u8],
         head: &[u8; HEAD_LEN],
         object: u32,
-    ) -> Option<(Shape, bool)> {
-        if ![protocol::DEST_OPTIONS, protocol::HOP_BY_HOP].contains(&head[NEXT_HEADER]) {
-            let shape = Shape {
-                kind,
-                protocol: head[NEXT_HEADER],
-                object_len: 0,
-                l4: BEHIND_IPV6 as u16,
-            };
-            return Some((shape, false));
-        }
-        let [behind, units, option, len] = array(head, BEHIND_IPV6);
+    ) -> Option<(Shape, [u8; 8], bool)> {
+        let next = head[NEXT_HEADER];
+        let [behind, units, routing, left, last] = array(head, BEHIND_IPV6);
+        let front_at = match next {
+            protocol::DEST_OPTIONS | protocol::HOP_BY_HOP => BEHIND_IPV6,
+            protocol::ROUTING if routing == SRH && left == 0 => {
+                BEHIND_IPV6 + SRH_LEN + SEGMENT * (usize::from(last) + 1)
+            }
+            protocol::ROUTING => return None,
+            _ => {
+                let shape = Shape {
+                    kind,
+                    protocol: next,
+                    l4: BEHIND_IPV6 as u16,
+                    ..Shape::NOTHING
+                };
+                return Some((shape, [0; 8], false));
+            }
+        };
         let header_len = (usize::from(units) + 1) * 8;
         let l4 = BEHIND_IPV6 + header_len;
-        let fills = usize::from(len) + 4 == header_len;
-        let padded = usize::from(len) + 8 == header_len;
-        // Shorter than the common head is malformed.
-        let fits = option == self.option_type
-            && be32(head, BEHIND_IPV6 + 4) & HEAD == object
-            && l4 <= frame.len()
-            && (fills || padded)
-            && usize::from(len) >= afr_wire::HEAD_LEN;
+        if l4 > frame.len() || header_len > MAX_EXTENSION_BYTES {
+            return None;
+        }
         let shape = Shape {
             kind,
             protocol: behind,
-            object_len: len,
             l4: l4 as u16,
+            ..Shape::NOTHING
         };
-        fits.then_some((shape, padded))
+        if front_at == l4 {
+            return Some((shape, [0; 8], false));
+        }
+        let front = *frame.get(front_at..l4)?.first_chunk::<8>()?;
+        let [first, second, option, len] = array(&front, 0);
+        let is_ours = match next {
+            protocol::ROUTING => [first, second, option] == [SRH_PADN, 0, self.tlv_type],
+            _ => option == self.option_type,
+        };
+        let object_at = front_at + FRONT;
+        let end = object_at + usize::from(len);
+        // Shorter than the common head is malformed.
+        let fits = is_ours
+            && be32(&front, FRONT) & HEAD == object
+            && (end == l4 || end + PAD_4.len() == l4)
+            && usize::from(len) >= afr_wire::HEAD_LEN;
+        let shape = Shape {
+            object_len: len,
+            object_at: object_at as u16,
+            ..shape
+        };
+        fits.then_some((shape, front, end != l4))
     }
 
     /// Second step, when the bucket is there: starts loading the entry that is probably the packet's flow.
@@ -402,14 +511,15 @@ pub(super) fn addresses(frame: &[u8]) -> Option<&[u8; 32]> {
     frame.get(ETHERNET_LEN + 8..)?.first_chunk()
 }
 
-/// The object of `len` bytes in a frame in whose [`Shape`] it is.
+/// The object in a frame of this shape.
 #[inline(always)]
-pub(super) fn object(frame: &[u8], len: u8) -> &[u8] {
-    object_in(frame, len).unwrap_or(&[])
+pub(super) fn object<'f>(frame: &'f [u8], shape: &Shape) -> &'f [u8] {
+    object_in(frame, shape).unwrap_or(&[])
 }
 
 /// The same, where there is something else to be done if the frame is not of such a shape.
 #[inline(always)]
-pub(super) fn object_in(frame: &[u8], len: u8) -> Option<&[u8]> {
-    frame.get(BEHIND_IPV6 + 4..BEHIND_IPV6 + 4 + usize::from(len))
+pub(super) fn object_in<'f>(frame: &'f [u8], shape: &Shape) -> Option<&'f [u8]> {
+    let at = usize::from(shape.object_at);
+    frame.get(at..at + usize::from(shape.object_len))
 }

@@ -19,7 +19,7 @@ use afr_dataplane::flow::FlowEntry;
 use afr_dataplane::id::{PortIx, Slot};
 use afr_dataplane::path::{BURST, Burst, Egress};
 use afr_dataplane::verdict::{DropReason, MetadataNote, PuntReason};
-use afr_wire::{Request, RequestFlags};
+use afr_wire::{Report, Request, RequestFlags, SRH_TLV_TYPE, carrier};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::corpus::corpus;
@@ -142,25 +142,57 @@ fn frame(kind: u8, n: u16, seq: u32) -> (PortIx, Vec<u8>) {
             // Most replies are no SYN: the flags of the TCP header that ends the frame, eight bytes of options behind it.
             let flags = frame.len() - 28 + 13;
             frame[flags] = [0x10, 0x18, 0x12][usize::from(n % 3)];
-            return (
-                FABRIC,
-                if kind & 16 == 0 {
-                    frame
-                } else {
-                    by_hops(frame)
-                },
-            );
+            return (FABRIC, carried(frame, kind, n));
         }
     };
-    let frame = packet.frame();
-    (
-        EDGE,
-        if kind & 16 == 0 {
-            frame
-        } else {
-            by_hops(frame)
-        },
-    )
+    (EDGE, carried(packet.frame(), kind, n))
+}
+
+/// The frame, which may have a Destination Options header, with what that carries by one of the carriers.
+fn carried(frame: Vec<u8>, kind: u8, n: u16) -> Vec<u8> {
+    match kind >> 4 & 3 {
+        0 => frame,
+        1 => by_hops(frame),
+        more => by_segments(&frame, usize::from(more) - 1, n),
+    }
+}
+
+/// The frame with its Destination Options header, if it has one, as a Segment Routing Header of so many segments; without one with
+/// an SRH without TLVs. Seldom there is a segment left, and seldom something else than padding before the object.
+fn by_segments(frame: &[u8], segments: usize, n: u16) -> Vec<u8> {
+    let (head, rest) = frame.split_at(54);
+    let has_options = head[20] == 60;
+    let (next, tlvs, upper) = if has_options {
+        let (options, upper) = rest.split_at((usize::from(rest[1]) + 1) * 8);
+        let object = &options[4..4 + usize::from(options[3])];
+        let mut tlvs = [0; 264];
+        let len = carrier::emit_srh_tlv(SRH_TLV_TYPE, object, &mut tlvs).unwrap();
+        if n % 16 == 14 {
+            tlvs[0] = SRH_TLV_TYPE;
+        }
+        (options[0], tlvs[..len].to_vec(), upper)
+    } else {
+        (head[20], Vec::new(), rest)
+    };
+    let units = 2 * segments + tlvs.len() / 8;
+    let left = u8::from(n % 16 == 15);
+    let mut header = vec![
+        next,
+        units as u8,
+        4,
+        left,
+        segments as u8 - 1,
+        0,
+        0,
+        n as u8,
+    ];
+    header.extend(head[38..54].repeat(segments));
+    header.extend(tlvs);
+    let payload = (header.len() + upper.len()) as u16;
+    let mut frame = [head, &header, upper].concat();
+    frame[18..20].copy_from_slice(&payload.to_be_bytes());
+    frame[20] = 43;
+    frame
 }
 
 /// The frame with its Destination Options header, if it has one, as a Hop-by-Hop header.
@@ -189,7 +221,7 @@ enum Event {
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let change = prop_oneof![
         6 => Just(None),
-        1 => (0_u16..140, any::<u8>()).prop_map(Some),
+        1 => (0_u16..190, any::<u8>()).prop_map(Some),
     ];
     let event = prop_oneof![
         30 => (any::<u8>(), any::<u16>(), 0_u32..6, change.clone())
@@ -297,6 +329,94 @@ fn an_untagged_broadcast_at_a_tagged_port_is_nobodys() {
     let one = burst(&mut fast, FABRIC, &frames);
     assert_eq!(one, burst(&mut whole, FABRIC, &frames));
     assert!(one.sent.is_empty(), "{one:?}");
+}
+
+/// Whatever carries the metadata, what is known goes the fast way, there and back.
+#[test]
+fn no_carrier_is_a_detour() {
+    let asking = datagram(1, service(CHAT)).asking(&request()).frame();
+    let padded = Request {
+        labels: labels(&["tool:search"]),
+        ..request()
+    };
+    let padded = datagram(3, service(CHAT)).asking(&padded).frame();
+    let plain = datagram(2, service(CHAT)).frame();
+    let (reply, told) = (answer(1, None), answer(1, Some(&report(1, 3))));
+    for kind in [0, 16, 32, 48] {
+        let (mut fast, mut whole) = (world(0), world(0));
+        whole.workers[0].forgo_fast_path();
+        let requests = [&asking, &padded, &plain].map(|frame| carried(frame.clone(), kind, 0));
+        let replies = [&reply, &told, &told].map(|frame| carried(frame.clone(), kind, 0));
+        for round in 0..3 {
+            let before = fast.figure(Figure::FastPath);
+            for (port, frames) in [(EDGE, &requests), (FABRIC, &replies)] {
+                let one = burst(&mut fast, port, frames);
+                assert_eq!(one, burst(&mut whole, port, frames));
+                assert_eq!(one.sent.len(), 3, "carrier {kind}");
+            }
+            let taken = fast.figure(Figure::FastPath) - before;
+            assert!(round == 0 || taken == 6, "{taken} of 6, carrier {kind}");
+        }
+    }
+}
+
+/// An SRH is known up to the most bytes that extension headers may have: 60 segments and 56 bytes of TLVs are as many.
+#[test]
+fn a_list_of_segments_may_be_long_but_not_too_long() {
+    for (segments, is_sent) in [(60, true), (61, false)] {
+        let (mut fast, mut whole) = (world(0), world(0));
+        whole.workers[0].forgo_fast_path();
+        let asking = datagram(1, service(CHAT)).asking(&request()).frame();
+        let frames = [by_segments(&asking, segments, 0)];
+        for _ in 0..2 {
+            let one = burst(&mut fast, EDGE, &frames);
+            assert_eq!(one, burst(&mut whole, EDGE, &frames));
+            assert_eq!(!one.sent.is_empty(), is_sent, "{segments} segments");
+        }
+        let taken = fast.figure(Figure::FastPath);
+        assert_eq!(taken, u64::from(is_sent), "{segments} segments");
+    }
+}
+
+/// A reply, with this report if there is one, that is no SYN.
+fn answer(n: u16, told: Option<&Report>) -> Vec<u8> {
+    let reply = tunnelled_reply(n, 1, service(CHAT));
+    let reply = match told {
+        Some(told) => reply.reporting(told),
+        None => reply,
+    };
+    let mut frame = reply.frame();
+    let flags = frame.len() - 28 + 13;
+    frame[flags] = 0x10;
+    frame
+}
+
+/// Who reported in a burst before is not taken for who replies in this one.
+#[test]
+fn the_tunnel_of_an_instance_that_has_gone_is_nobodys() {
+    let (mut fast, mut whole) = (world(0), world(0));
+    whole.workers[0].forgo_fast_path();
+    let told = |n, seq| answer(n, Some(&report(n, seq)));
+    let both = [told(1, 3), told(1, 4)];
+    let one = burst(&mut fast, FABRIC, &both);
+    assert_eq!(one, burst(&mut whole, FABRIC, &both));
+    assert_eq!(one.sent.len(), 2);
+    for world in [&mut fast, &mut whole] {
+        world.core.remove(Slot(0));
+        world.settle();
+    }
+    // One without a report, one with the last report of all, and one beside news of another's.
+    let (plain, last) = (answer(1, None), told(1, 4));
+    for (frames, sent) in [
+        (vec![plain.clone()], 0),
+        (vec![last], 0),
+        (vec![told(2, 3), plain], 1),
+    ] {
+        let one = burst(&mut fast, FABRIC, &frames);
+        assert_eq!(one, burst(&mut whole, FABRIC, &frames));
+        assert_eq!(one.sent.len(), sent);
+    }
+    assert_eq!(fast.figure(Figure::Drop(DropReason::DecapSource)), 3);
 }
 
 /// A flow's place may be another's by the time its packet's turn comes, in the same burst and with the same metadata.
