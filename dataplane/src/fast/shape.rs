@@ -359,7 +359,8 @@ impl Plan {
         }
         let mut flags = head[OPTION + FLAGS];
         if model.has_more {
-            let Some(found) = self.more(port, frame, head, model) else {
+            let found = model.more(frame, head);
+            let Some(found) = found.or_else(|| self.look_again(port, frame, head, model)) else {
                 return false;
             };
             flags = found;
@@ -384,19 +385,16 @@ impl Plan {
         true
     }
 
-    /// Whether a packet that is like the model up to there has the same TLV, and the padding. It may have others than the last one
-    /// had, and then it becomes the model. Returns the flags of the object.
+    /// The same of a packet that is like the model up to there and no further: it may have another TLV than the last one had, or
+    /// padding where that had none, and becomes the model then.
     #[inline(never)]
-    fn more(
+    fn look_again(
         &self,
         port: &PlanPort,
         frame: &[u8],
         head: &[u8; HEAD_LEN],
         model: &mut Model,
     ) -> Option<u8> {
-        if let Some(flags) = model.more(frame, head) {
-            return Some(flags);
-        }
         *model = self.look(port, frame, head)?;
         model.more(frame, head)
     }
