@@ -6,7 +6,7 @@
 
 use afr_wire::{CatalogueVersion, DomainId, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature};
 
-use super::shape::{Quick, addresses, object_in};
+use super::quick::{Quick, addresses, object_in};
 use crate::aft::SigKey;
 use crate::packet::bytes::{array, be16};
 use crate::path::Path;

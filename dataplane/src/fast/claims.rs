@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use dpdk::vector::{Level, Masked, all_match};
 
 use super::MacCheck;
-use super::shape::{Quick, object_in};
+use super::quick::{Quick, object_in};
 use crate::config::{Class, PromptLengths};
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowEntry;

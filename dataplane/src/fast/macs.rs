@@ -15,7 +15,7 @@ use dpdk::prefetch::prefetch_read;
 use dpdk::vector::wide;
 
 use super::claims::KEY;
-use super::shape::{Kind, Quick, addresses, object, object_in};
+use super::quick::{Kind, Quick, addresses, object, object_in};
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowRef;
 use crate::packet::PacketBuf;

@@ -10,6 +10,7 @@
 //! Exits: forwarded, dropped for its MAC, or `None`: not for the fast path, and nothing was changed.
 
 mod plan;
+mod quick;
 mod shape;
 mod ahead;
 mod claims;
@@ -22,8 +23,9 @@ mod reply;
 pub(crate) use claims::Claims;
 pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
+pub(crate) use quick::{Kind, Quick};
 pub(crate) use reply::Way;
-pub(crate) use shape::{Kind, Model, Quick};
+pub(crate) use shape::Model;
 
 use dpdk::vector::{Level, wide};
 

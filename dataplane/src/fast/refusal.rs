@@ -6,7 +6,7 @@ use afr_wire::{RequestForm, RequestView};
 use dpdk::vector::wide;
 
 use super::MacCheck;
-use super::shape::{Quick, addresses, object_in};
+use super::quick::{Quick, addresses, object_in};
 use crate::counters::Figure;
 use crate::flow::FlowRef;
 use crate::packet::PacketBuf;

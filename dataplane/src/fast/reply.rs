@@ -4,7 +4,7 @@ use afr_wire::Place;
 
 use super::Tally;
 use super::macs::MacCheck;
-use super::shape::{Quick, object};
+use super::quick::{Quick, object};
 use crate::config::Route;
 use crate::id::PortIx;
 use crate::packet::PacketBuf;

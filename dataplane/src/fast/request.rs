@@ -3,7 +3,7 @@
 use dpdk::vector::Level;
 
 use super::claims::Claims;
-use super::shape::{Quick, object, object_in};
+use super::quick::{Quick, object, object_in};
 use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
 use crate::counters::Figure;

@@ -1,22 +1,18 @@
 //! Which packets the fast path may be for, told from their headers alone.
 
 use afr_wire::carrier::SRH_PADN;
-use afr_wire::{EXID, RequestContext, VERSION};
+use afr_wire::{EXID, VERSION};
 use dpdk::vector::{Level, Masked, all_match};
 
 use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
+use super::quick::{Kind, Quick, Shape};
 use crate::flow::{FlowRef, FlowTable, upper};
-use crate::id::Slot;
-use crate::packet::bytes::{address, array, be16, be32};
-use crate::packet::parse::{
-    self, Carrier, ETHERNET_LEN, Found, IPV6_LEN, MAX_EXTENSION_BYTES, Parsed, Routing, protocol,
-};
-use crate::request::replay_guard::Session;
-use crate::request::verify::Origin;
+use crate::packet::bytes::{array, be16, be32};
+use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, MAX_EXTENSION_BYTES, protocol};
 
 /// Where the IPv6 header's successor begins in an untagged frame.
-const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
+pub(super) const BEHIND_IPV6: usize = ETHERNET_LEN + IPV6_LEN;
 /// What of a frame tells its shape: up to the first bytes of an object that is an option.
 const HEAD_LEN: usize = BEHIND_IPV6 + 8;
 /// Bytes that every upper layer has, of which the first are its ports.
@@ -25,15 +21,15 @@ const UPPER: usize = 8;
 const PART: usize = 32;
 const LAST_PART: usize = HEAD_LEN - PART;
 /// Offset of the next header's number, and of the destination address.
-const NEXT_HEADER: usize = ETHERNET_LEN + 6;
+pub(super) const NEXT_HEADER: usize = ETHERNET_LEN + 6;
 const DESTINATION: usize = ETHERNET_LEN + 24;
 /// Bytes directly before an object: of an option those of its header, of a TLV two of padding; its type; its length.
 const FRONT: usize = 4;
 /// Offset of an object that is an option, and of the flags in any object.
-const OPTION: usize = BEHIND_IPV6 + FRONT;
+pub(super) const OPTION: usize = BEHIND_IPV6 + FRONT;
 const FLAGS: usize = 3;
 /// The routing header that is one of Segment Routing (RFC 8754 §2); its bytes before the segments, and a segment.
-const SRH: u8 = 4;
+pub(super) const SRH: u8 = 4;
 const SRH_LEN: usize = 8;
 const SEGMENT: usize = 16;
 /// Of these, what tells one from another: next header, length, type, segments left, last entry.
@@ -50,192 +46,14 @@ const MAC: u64 = (1 << 48) - 1;
 const HEAD: u32 = 0xFFFF_FF00;
 const FRONT_AND_HEAD: u64 = u64::MAX >> 8;
 
-/// What a packet may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// One for the whole path.
-    Whole,
-    /// A client's, to a service.
-    Request,
-    /// Tunnelled to the AFR's SID.
-    Reply,
-}
-
-/// What packets that look alike have in common.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(8))]
-pub(crate) struct Shape {
-    /// What such a packet may be.
-    pub(crate) kind: Kind,
-    /// Protocol of the upper layer.
-    pub(super) protocol: u8,
-    /// Length of the metadata object, 0 if there is none.
-    pub(super) object_len: u8,
-    /// Its offset in the frame.
-    object_at: u16,
-    /// Offset of the upper layer in the frame.
-    pub(super) l4: u16,
-}
-
-impl Shape {
-    const NOTHING: Self = Self {
-        kind: Kind::Whole,
-        protocol: 0,
-        object_len: 0,
-        object_at: OPTION as u16,
-        l4: 0,
-    };
-}
-
-/// A packet that the fast path may be for, between its stages.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Quick {
-    /// Its shape.
-    pub(crate) shape: Shape,
-    /// Length of the IPv6 packet.
-    pub(super) ip_len: u16,
-    /// Source and destination port, as the header has them, the first byte lowest.
-    pub(super) ports: u32,
-    /// The flow it probably is of; only ever of a client's packet that is not to be dispatched anew.
-    pub(super) flow: FlowRef,
-    /// The flow's hash.
-    pub(crate) hash: u64,
-    /// Its session's, once the MAC is known to be right.
-    pub(super) session: Session,
-    /// Keyed fingerprint of the object, once the packet is known to be of the flow.
-    pub(super) print: u64,
-    /// It was found to be of that flow when the burst's MACs were checked, and its fingerprint taken. Of a reply: its report was
-    /// applied by then.
-    pub(super) known: bool,
-    /// Of a reply: whose report it carries.
-    pub(super) reporter: Option<Slot>,
-    /// What was found out about the object's MAC.
-    pub(crate) mac: MacCheck,
-    /// Whether it is a datagram to be dispatched anew.
-    pub(crate) new_task: bool,
-}
-
-impl Quick {
-    /// A place for one.
-    pub(crate) const NOTHING: Self = Self {
-        shape: Shape::NOTHING,
-        ip_len: 0,
-        ports: 0,
-        flow: FlowRef::UNSURE,
-        hash: 0,
-        session: Session::NOBODYS,
-        print: 0,
-        known: false,
-        reporter: None,
-        mac: MacCheck::Unknown,
-        new_task: false,
-    };
-}
-
-impl Quick {
-    /// Whether the packet carries a request or report in the place that is looked at here.
-    #[inline(always)]
-    pub(crate) fn has_object(&self) -> bool {
-        self.shape.object_len != 0 && self.shape.kind != Kind::Whole
-    }
-
-    /// Where the request in `frame` comes from: from its sender directly.
-    #[inline(always)]
-    pub(super) fn origin(&self, frame: &[u8]) -> Origin {
-        Origin {
-            context: RequestContext {
-                source: array(frame, ETHERNET_LEN + 8),
-                destination: array(frame, ETHERNET_LEN + 24),
-                protocol: self.shape.protocol,
-                destination_port: self.destination_port(),
-            },
-            peer: None,
-        }
-    }
-
-    /// The upper layer's source port.
-    #[inline(always)]
-    pub(super) fn source_port(&self) -> u16 {
-        (self.ports as u16).swap_bytes()
-    }
-
-    /// The upper layer's destination port.
-    #[inline(always)]
-    pub(super) fn destination_port(&self) -> u16 {
-        ((self.ports >> 16) as u16).swap_bytes()
-    }
-}
-
-impl Quick {
-    /// Writes into `parsed` what parsing `frame` finds, which is not to be done twice. `false`: the upper layer is amiss, and
-    /// parsing says how; `parsed` holds anything then.
-    #[inline(always)]
-    pub(crate) fn parsed_into(&self, frame: &[u8], parsed: &mut Parsed) -> bool {
-        let Some(packet) = frame.get(ETHERNET_LEN..).filter(|p| p.len() >= IPV6_LEN) else {
-            return false;
-        };
-        let at = usize::from(self.shape.l4).saturating_sub(ETHERNET_LEN);
-        let Ok(upper) = parse::upper(packet, self.shape.protocol, at) else {
-            return false;
-        };
-        let destination = address(packet, 24);
-        let routing = (packet[6] == protocol::ROUTING).then_some(Routing {
-            at: BEHIND_IPV6 as u16,
-            len: self.shape.l4.saturating_sub(BEHIND_IPV6 as u16),
-            announced_at: NEXT_HEADER as u16,
-            kind: SRH,
-            segments_left: 0,
-        });
-        let request = (self.shape.object_len != 0).then_some(Found {
-            at: self.shape.object_at,
-            len: u16::from(self.shape.object_len),
-            header: BEHIND_IPV6 as u16,
-            announced_at: NEXT_HEADER as u16,
-            carrier: match routing {
-                Some(_) => Carrier::SrhTlv,
-                None => parse::carrier_of(packet[6]),
-            },
-        });
-        *parsed = Parsed {
-            l3: ETHERNET_LEN as u16,
-            l4: self.shape.l4,
-            announced_at: if usize::from(self.shape.l4) == BEHIND_IPV6 {
-                NEXT_HEADER as u16
-            } else {
-                BEHIND_IPV6 as u16
-            },
-            ip_len: self.ip_len,
-            protocol: self.shape.protocol,
-            hop_limit: packet[7],
-            authenticated: false,
-            source: address(packet, 8),
-            destination,
-            final_destination: destination,
-            upper,
-            routing,
-            request,
-            report: None,
-            foreign: None,
-            unknown: None,
-            unrecognized: 0,
-        };
-        true
-    }
-}
-
 /// What a packet's first bytes must be like for it to have a certain shape: those of the last packet of the port whose shape
 /// was told, for most look like the one before. It holds under the plan it was told by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Model {
     /// The first 32 bytes: Ethernet header, IP version, next header. The last 32: destination, and what follows the IPv6 header.
     parts: [Masked; 2],
-    /// Whether there is more to be looked at: what follows, up to the padding.
-    has_more: bool,
-    /// Of an object that is a TLV the bytes before it and its first four, but for the flags; 0 of an option, which `parts` know.
-    front: u64,
-    /// What of the four bytes before the upper layer must be a PadN, and which.
-    padding: u32,
-    pad: u32,
+    /// What is to be looked at besides.
+    more: Option<More>,
     /// The flag, if it counts, by which a request asks to be dispatched anew.
     new_task: u8,
     /// Whether it is a client's.
@@ -249,19 +67,15 @@ impl Model {
     /// What no packet is like.
     pub(crate) const NOTHING: Self = Self {
         parts: [Masked::NOTHING; 2],
-        has_more: false,
-        front: 0,
-        padding: 0,
-        pad: 0,
+        more: None,
         new_task: 0,
         is_request: false,
         upper: 0,
         shape: Shape::NOTHING,
     };
 
-    /// The model of packets like the one with this head, if they have that shape. `front` is what is before an object, and its
-    /// first bytes.
-    fn new(head: &[u8; HEAD_LEN], shape: Shape, front: [u8; 8], padded: bool) -> Self {
+    /// The model of packets like the one with this head, if they have that shape, and this besides.
+    fn new(head: &[u8; HEAD_LEN], shape: Shape, more: Option<More>) -> Self {
         // Neither the source, nor what follows the version but for the next header.
         let mut first = [0; PART];
         first[..6].fill(0xFF);
@@ -269,9 +83,8 @@ impl Model {
         first[ETHERNET_LEN] = 0xF0;
         first[NEXT_HEADER] = 0xFF;
         let mut last = [0; PART];
-        let has_srh = head[NEXT_HEADER] == protocol::ROUTING;
         let counted = match shape.object_len {
-            _ if has_srh => BEHIND_IPV6 + SRH_HEAD,
+            _ if head[NEXT_HEADER] == protocol::ROUTING => BEHIND_IPV6 + SRH_HEAD,
             0 => BEHIND_IPV6,
             _ => OPTION + FLAGS,
         };
@@ -279,17 +92,9 @@ impl Model {
         let renewable =
             shape.kind == Kind::Request && shape.protocol == protocol::UDP && shape.object_len != 0;
         let [start, end] = Self::of(head);
-        let has_tlv = has_srh && shape.object_len != 0;
         Self {
             parts: [Masked::new(*start, first), Masked::new(*end, last)],
-            has_more: has_tlv || padded,
-            front: if has_tlv {
-                u64::from_le_bytes(front) & FRONT_AND_HEAD
-            } else {
-                0
-            },
-            padding: if padded { u32::MAX } else { 0 },
-            pad: u32::from_le_bytes(if has_srh { TLV_PAD_4 } else { PAD_4 }),
+            more,
             new_task: if renewable {
                 afr_wire::RequestFlags::NEW_TASK.0
             } else {
@@ -311,22 +116,41 @@ impl Model {
         all_match(level, &self.parts, Self::of(head))
     }
 
-    /// The flags of the object, where it is the TLV that there is to be, if one is, and the padding is behind it, if there is to be.
+    /// The flags of the object in a packet with such a head, if it is like the model in all else; anything without an object.
     #[inline(always)]
-    fn more(&self, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
-        let upper = usize::from(self.shape.l4);
-        let padding = frame
-            .get(upper.checked_sub(PAD_4.len())?..)?
-            .first_chunk()?;
-        if (u32::from_le_bytes(*padding) ^ self.pad) & self.padding != 0 {
-            return None;
+    fn flags(&self, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
+        match &self.more {
+            None => Some(head[OPTION + FLAGS]),
+            Some(more) => more.flags(&self.shape, frame, head),
         }
-        if self.front == 0 {
+    }
+}
+
+/// What a packet must have behind its head, to be like the one before.
+#[derive(Debug, Clone, Copy)]
+struct More {
+    /// Of an object that is a TLV the bytes before it and its first four, but for the flags. An option's are in the head.
+    front: Option<u64>,
+    /// The four bytes before the upper layer, where the object leaves as many.
+    padding: Option<[u8; 4]>,
+}
+
+impl More {
+    /// The flags of the object in a frame of this shape, if the frame has all that.
+    #[inline(always)]
+    fn flags(&self, shape: &Shape, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
+        if let Some(padding) = self.padding {
+            let at = usize::from(shape.l4).checked_sub(padding.len())?;
+            if frame.get(at..)?.first_chunk() != Some(&padding) {
+                return None;
+            }
+        }
+        let Some(expected) = self.front else {
             return Some(head[OPTION + FLAGS]);
-        }
-        let at = usize::from(self.shape.object_at).checked_sub(FRONT)?;
+        };
+        let at = usize::from(shape.object_at).checked_sub(FRONT)?;
         let front = frame.get(at..)?.first_chunk::<8>()?;
-        let is_like = u64::from_le_bytes(*front) & FRONT_AND_HEAD == self.front;
+        let is_like = u64::from_le_bytes(*front) & FRONT_AND_HEAD == expected;
         is_like.then_some(front[FRONT + FLAGS])
     }
 }
@@ -358,8 +182,9 @@ impl Plan {
             *model = seen;
         }
         let mut flags = head[OPTION + FLAGS];
-        if model.has_more {
-            let found = model.more(frame, head);
+        // Asked here, or every packet would pay for the few.
+        if model.more.is_some() {
+            let found = model.flags(frame, head);
             let Some(found) = found.or_else(|| self.look_again(port, frame, head, model)) else {
                 return false;
             };
@@ -396,7 +221,7 @@ impl Plan {
         model: &mut Model,
     ) -> Option<u8> {
         *model = self.look(port, frame, head)?;
-        model.more(frame, head)
+        model.flags(frame, head)
     }
 
     /// What packets are like that look like this one, where the fast path may be for such.
@@ -415,7 +240,7 @@ impl Plan {
         } else {
             return None;
         };
-        let (shape, front, padded) = self.shape(kind, frame, head, object)?;
+        let (shape, more) = self.shape(kind, frame, head, object)?;
         let upper = [protocol::UDP, protocol::TCP];
         let fits = match kind {
             Kind::Request => {
@@ -424,20 +249,19 @@ impl Plan {
             Kind::Reply => shape.protocol == protocol::IPV6,
             Kind::Whole => false,
         };
-        fits.then(|| Model::new(head, shape, front, padded))
+        fits.then(|| Model::new(head, shape, more))
     }
 
     /// The shape of a packet whose upper layer is directly behind the fixed header, or behind one header of options
     /// (Destination or Hop-by-Hop) that an `object` of this kind fills, or behind a Segment Routing Header with no segments left
-    /// whose TLVs are such an object or none. There may be four bytes of padding behind the object. Says besides what is before the
-    /// object, with its first bytes, and whether there is the padding.
+    /// whose TLVs are such an object or none. There may be four bytes of padding behind the object.
     fn shape(
         &self,
         kind: Kind,
         frame: &[u8],
         head: &[u8; HEAD_LEN],
         object: u32,
-    ) -> Option<(Shape, [u8; 8], bool)> {
+    ) -> Option<(Shape, Option<More>)> {
         let next = head[NEXT_HEADER];
         let [behind, units, routing, left, last] = array(head, BEHIND_IPV6);
         let front_at = match next {
@@ -453,7 +277,7 @@ impl Plan {
                     l4: BEHIND_IPV6 as u16,
                     ..Shape::NOTHING
                 };
-                return Some((shape, [0; 8], false));
+                return Some((shape, None));
             }
         };
         let header_len = (usize::from(units) + 1) * 8;
@@ -468,13 +292,15 @@ impl Plan {
             ..Shape::NOTHING
         };
         if front_at == l4 {
-            return Some((shape, [0; 8], false));
+            return Some((shape, None));
         }
         let front = *frame.get(front_at..l4)?.first_chunk::<8>()?;
         let [first, second, option, len] = array(&front, 0);
-        let is_ours = match next {
-            protocol::ROUTING => [first, second, option] == [SRH_PADN, 0, self.tlv_type],
-            _ => option == self.option_type,
+        let has_srh = next == protocol::ROUTING;
+        let is_ours = if has_srh {
+            [first, second, option] == [SRH_PADN, 0, self.tlv_type]
+        } else {
+            option == self.option_type
         };
         let object_at = front_at + FRONT;
         let end = object_at + usize::from(len);
@@ -488,7 +314,12 @@ impl Plan {
             object_at: object_at as u16,
             ..shape
         };
-        fits.then_some((shape, front, end != l4))
+        let more = More {
+            front: has_srh.then_some(u64::from_le_bytes(front) & FRONT_AND_HEAD),
+            padding: (end != l4).then_some(if has_srh { TLV_PAD_4 } else { PAD_4 }),
+        };
+        let more = (has_srh || end != l4).then_some(more);
+        fits.then_some((shape, more))
     }
 
     /// Second step, when the bucket is there: starts loading the entry that is probably the packet's flow.
@@ -501,23 +332,4 @@ impl Plan {
             FlowRef::UNSURE
         };
     }
-}
-
-/// Source and destination, one behind the other, of a frame in whose shape they are where IPv6 has them behind Ethernet.
-#[inline(always)]
-pub(super) fn addresses(frame: &[u8]) -> Option<&[u8; 32]> {
-    frame.get(ETHERNET_LEN + 8..)?.first_chunk()
-}
-
-/// The object in a frame of this shape.
-#[inline(always)]
-pub(super) fn object<'f>(frame: &'f [u8], shape: &Shape) -> &'f [u8] {
-    object_in(frame, shape).unwrap_or(&[])
-}
-
-/// The same, where there is something else to be done if the frame is not of such a shape.
-#[inline(always)]
-pub(super) fn object_in<'f>(frame: &'f [u8], shape: &Shape) -> Option<&'f [u8]> {
-    let at = usize::from(shape.object_at);
-    frame.get(at..at + usize::from(shape.object_len))
 }

@@ -3,8 +3,8 @@
 //! Exits: forwarded, or refused as every new flow is; `None`: the whole path is to decide, and nothing was changed.
 
 use super::Tally;
+use super::quick::Quick;
 use super::request::leave;
-use super::shape::Quick;
 use crate::flow::{FlowKey, Pin};
 use crate::id::PortIx;
 use crate::packet::PacketBuf;

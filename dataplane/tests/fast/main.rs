@@ -25,6 +25,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::corpus::corpus;
 use support::hostile::{PORTS, world};
 use support::metadata::{labels, prefix, report, request, with_prefixes};
+use support::packet::Packet;
 use support::pool::Buf;
 use support::setup::{CHAT, CODE, CODE_EXACT, EDGE, FABRIC, Setup, WILD, ip, mac, service};
 use support::world::{World, ack, data, datagram, syn, tunnelled_reply};
@@ -138,10 +139,8 @@ fn frame(kind: u8, n: u16, seq: u32) -> (PortIx, Vec<u8>) {
         _ => {
             let instance = n % 4 + 1;
             let reply = tunnelled_reply(instance, flow, to).reporting(&report(instance, seq % 4));
-            let mut frame = reply.frame();
-            // Most replies are no SYN: the flags of the TCP header that ends the frame, eight bytes of options behind it.
-            let flags = frame.len() - 28 + 13;
-            frame[flags] = [0x10, 0x18, 0x12][usize::from(n % 3)];
+            // Most replies are no SYN.
+            let frame = flagged(&reply, [0x10, 0x18, 0x12][usize::from(n % 3)]);
             return (FABRIC, carried(frame, kind, n));
         }
     };
@@ -317,9 +316,7 @@ fn an_untagged_broadcast_at_a_tagged_port_is_nobodys() {
     // The fabric port of this variant is tagged, and the edge port that the reply would leave by is not.
     let (mut fast, mut whole) = (world(4), world(4));
     whole.workers[0].forgo_fast_path();
-    let mut frame = tunnelled_reply(1, 1, service(CHAT)).frame();
-    let flags = frame.len() - 28 + 13;
-    frame[flags] = 0x10;
+    let mut frame = answer(1, None);
     frame[..6].fill(0xFF);
     // As it came without its tag.
     if frame[12..14] == [0x81, 0] {
@@ -390,9 +387,14 @@ fn answer(n: u16, told: Option<&Report>) -> Vec<u8> {
         Some(told) => reply.reporting(told),
         None => reply,
     };
+    flagged(&reply, 0x10)
+}
+
+/// The reply with these flags in the TCP header that ends the frame, eight bytes of options behind it.
+fn flagged(reply: &Packet, flags: u8) -> Vec<u8> {
     let mut frame = reply.frame();
-    let flags = frame.len() - 28 + 13;
-    frame[flags] = 0x10;
+    let at = frame.len() - 28 + 13;
+    frame[at] = flags;
     frame
 }
 
@@ -467,11 +469,7 @@ fn a_packet_unlike_the_one_before_in_any_bit_is_looked_at_for_itself() {
         ..request()
     };
     let asking = |request: &Request| datagram(1, service(CHAT)).asking(request).frame();
-    let mut reply = tunnelled_reply(1, 1, service(CHAT))
-        .reporting(&report(1, 1))
-        .frame();
-    let flags = reply.len() - 28 + 13;
-    reply[flags] = 0x10;
+    let reply = answer(1, Some(&report(1, 1)));
     // By a port whose requests are not believed.
     let mut outside = asking(&request());
     outside[..6].copy_from_slice(&mac(WILD));
@@ -541,10 +539,8 @@ fn a_reply_goes_its_own_way_whoever_was_answered_before() {
         for one in &all {
             for other in &all {
                 let frames = [one, other, one, other].map(|client| {
-                    let mut frame = tunnelled_reply(1, 1, service(CHAT)).frame();
+                    let mut frame = answer(1, None);
                     frame[78..94].copy_from_slice(&client.octets());
-                    let flags = frame.len() - 28 + 13;
-                    frame[flags] = 0x10;
                     frame
                 });
                 let after = burst(&mut fast, FABRIC, &frames);
