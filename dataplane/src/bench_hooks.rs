@@ -23,7 +23,7 @@ pub fn take_seen_reports_for_news() {
     FRESH_REPORTS.store(true, Relaxed);
 }
 
-/// From now on rounds are timed: from before a burst is received until what it became is transmitted.
+/// From now on rounds are timed: from before their first burst is received until what the last became is transmitted.
 pub fn time_rounds() {
     TIMES_ROUNDS.store(true, Relaxed);
 }

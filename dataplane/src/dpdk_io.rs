@@ -16,7 +16,7 @@ use crate::handoff::{Handoff, Lanes};
 use crate::id::{Now, PortIx, WorkerId};
 use crate::message::Shared;
 use crate::packet::{PacketBuf, PacketPool};
-use crate::path::{BURST, Burst, Egress};
+use crate::path::{BURST, BURSTS_A_ROUND, Burst, Egress};
 use crate::worker::{Peers, Worker};
 
 impl PacketBuf for Mbuf {
@@ -332,30 +332,22 @@ impl WorkerLoop {
         }
     }
 
-    /// One round: every port once, then what is done between bursts. Returns how many packets there were.
+    /// One round: every port in turn, up to [`BURSTS_A_ROUND`] bursts each while they come full, and likewise every other worker,
+    /// then what is done between rounds. Returns how many packets there were.
     #[inline]
     pub fn round(&mut self, ticks: u64) -> usize {
         self.worker.begin();
         let now = self.clock.at(ticks);
         let mut received = 0;
-        for (port, rx) in &mut self.rx {
-            let mut burst = Burst::<Mbuf>::new();
-            if rx.receive(&mut burst) == 0 {
-                continue;
+        for at in 0..self.rx.len() {
+            // What a round costs is shared by more packets where many wait.
+            for _ in 0..BURSTS_A_ROUND {
+                let count = self.receive(at, now);
+                received += count;
+                if count != BURST {
+                    break;
+                }
             }
-            received += burst.len();
-            Mbuf::prefetch_all(&burst);
-            self.worker.counters_mut().count(Figure::BusyBursts);
-            let port = *port;
-            let Some(handoff) = &mut self.handoff else {
-                self.worker
-                    .burst(now, port, &mut burst, &mut self.outs, &mut self.pool);
-                continue;
-            };
-            self.worker.count_received(port, &burst);
-            handoff.divide(port, &mut burst, self.worker.counters_mut());
-            self.worker
-                .counted_burst(now, port, &mut burst, &mut self.outs, &mut self.pool);
         }
         if self.handoff.is_some() {
             received += self.take_over(now);
@@ -372,6 +364,29 @@ impl WorkerLoop {
             counters.set(Figure::TxFull(port), out.full);
         }
         received
+    }
+
+    /// A burst from the receive queue `at`, taken its way. Returns how many packets it has.
+    #[inline(always)]
+    fn receive(&mut self, at: usize, now: Now) -> usize {
+        let (port, rx) = &mut self.rx[at];
+        let mut burst = Burst::<Mbuf>::new();
+        let count = rx.receive(&mut burst);
+        if count == 0 {
+            return 0;
+        }
+        Mbuf::prefetch_all(&burst);
+        let (port, worker) = (*port, &mut self.worker);
+        worker.counters_mut().count(Figure::BusyBursts);
+        let (outs, pool) = (&mut self.outs, &mut self.pool);
+        let Some(handoff) = &mut self.handoff else {
+            worker.burst(now, port, &mut burst, outs, pool);
+            return count;
+        };
+        worker.count_received(port, &burst);
+        handoff.divide(port, &mut burst, worker.counters_mut());
+        worker.counted_burst(now, port, &mut burst, outs, pool);
+        count
     }
 
     /// What other workers handed over: packets of flows that are this one's, and packets for its transmit queues.

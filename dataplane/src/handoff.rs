@@ -13,7 +13,7 @@ use dpdk::{Eal, Mbuf, RingError, RingReceiver, RingSender, SocketId, ring};
 
 use crate::counters::{Figure, LocalCounters};
 use crate::id::{PortIx, WorkerId};
-use crate::path::{BURST, Burst};
+use crate::path::{BURST, BURSTS_A_ROUND, Burst};
 use crate::steer::Owners;
 use crate::verdict::DropReason;
 
@@ -99,23 +99,23 @@ impl Handoff {
         }
     }
 
-    /// Gives `f` what other workers handed over, at most a burst of each, by the port it came by.
+    /// Gives `f` what other workers handed over, of each as much as a round takes from a port, by the port it came by.
     #[inline]
     pub fn take_over(&mut self, mut f: impl FnMut(PortIx, &mut Burst<Mbuf>)) -> usize {
         let mut taken = 0;
         for ring in &mut self.from {
-            let mut packets = Burst::<Mbuf>::new();
-            taken += ring.receive(&mut packets);
-            // Workers hand over a port at a time, so these are few.
-            while let Some(first) = packets.first() {
-                let port = first.port();
-                let run = packets.iter().take_while(|m| m.port() == port).count();
-                let mut burst: Burst<Mbuf> = packets.drain(..run).collect();
-                for mbuf in &burst {
-                    mbuf.prefetch_data();
+            taken += drain(ring, |mut packets| {
+                // Workers hand over a port at a time, so these are few.
+                while let Some(first) = packets.first() {
+                    let port = first.port();
+                    let run = packets.iter().take_while(|m| m.port() == port).count();
+                    let mut burst: Burst<Mbuf> = packets.drain(..run).collect();
+                    for mbuf in &burst {
+                        mbuf.prefetch_data();
+                    }
+                    f(PortIx(port as u8), &mut burst);
                 }
-                f(PortIx(port as u8), &mut burst);
-            }
+            });
         }
         taken
     }
@@ -160,17 +160,33 @@ impl Lanes {
         Ok(all)
     }
 
-    /// Gives `f` what other workers send through this one's queues, at most a burst of each.
+    /// Gives `f` what other workers send through this one's queues, of each as much as a round takes from a port.
     #[inline]
     pub fn relay(&mut self, mut f: impl FnMut(PortIx, Mbuf)) {
         for (port, ring) in &mut self.from {
-            let mut packets = Burst::<Mbuf>::new();
-            ring.receive(&mut packets);
-            for mbuf in packets {
-                f(*port, mbuf);
-            }
+            drain(ring, |packets| {
+                for mbuf in packets {
+                    f(*port, mbuf);
+                }
+            });
         }
     }
+}
+
+/// Gives `f` bursts from the ring while they come full, [`BURSTS_A_ROUND`] at the most. Returns how many packets there were.
+#[inline]
+fn drain(ring: &mut RingReceiver, mut f: impl FnMut(Burst<Mbuf>)) -> usize {
+    let mut taken = 0;
+    for _ in 0..BURSTS_A_ROUND {
+        let mut packets = Burst::<Mbuf>::new();
+        let count = ring.receive(&mut packets);
+        taken += count;
+        f(packets);
+        if count != BURST {
+            break;
+        }
+    }
+    taken
 }
 
 /// Drops and counts what a ring had no room for.

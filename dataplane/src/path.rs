@@ -28,7 +28,12 @@ use crate::verdict::MetadataNote;
 /// Frames that a burst has at the most: with more, what is done once a burst costs less of each, and what is prefetched for all of
 /// them leaves the first-level cache before it is used (docs/performance.md). A multiple of 16, as drivers take packets in fours
 /// and eights.
-pub const BURST: usize = 48;
+pub const BURST: usize = 32;
+
+/// Bursts that a round takes from one receive queue or ring before it goes on to the next, where each comes full: what a round costs
+/// is shared by more packets where many wait. By then the others have waited for 192 packets; their rings hold 1,024, unless
+/// configured otherwise.
+pub const BURSTS_A_ROUND: usize = 6;
 
 /// Whether an address is of the link only (RFC 4291 §2.5.6): packets from or to it are not forwarded.
 #[inline]

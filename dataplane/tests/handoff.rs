@@ -15,7 +15,7 @@ use std::thread;
 use afr_dataplane::counters::{Figure, LocalCounters};
 use afr_dataplane::handoff::{Handoff, Lanes};
 use afr_dataplane::id::PortIx;
-use afr_dataplane::path::Burst;
+use afr_dataplane::path::{BURST, BURSTS_A_ROUND, Burst};
 use afr_dataplane::steer::Owners;
 use afr_dataplane::verdict::DropReason;
 use dpdk::{Eal, Mbuf, Mempool, MempoolConfig};
@@ -240,4 +240,36 @@ fn what_a_full_ring_refuses_is_freed_and_counted() {
     let mut relayed = Vec::new();
     lanes[0].relay(|port, mbuf| relayed.push((port, number_of(&mbuf))));
     assert_eq!(relayed, [(PortIx(1), 9)]);
+}
+
+/// A round takes up to six bursts from a port; were it one from a ring, what workers hand over would soon be refused.
+#[test]
+fn a_round_takes_as_much_from_a_ring_as_from_a_port() {
+    let _alone = RINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pool = pool("rounds");
+    let most = BURSTS_A_ROUND * BURST;
+    let mut lanes = Lanes::of(eal(), 2, &[1], 1_024).unwrap();
+    let mut sides = Handoff::mesh(eal(), 2, 1_024, SEED).unwrap();
+    let mut counters = LocalCounters::default();
+    let owners = Owners::new(2, SEED);
+    let is_its = |flow: &u16| {
+        let mbuf = packet(&pool, *flow, 0, false).unwrap();
+        owners.of(mbuf.data()).map(|worker| worker.0) == Some(1)
+    };
+    let flow = (0..FLOWS).find(is_its).unwrap();
+    let mut burst = Burst::<Mbuf>::new();
+    for _ in 0..=BURSTS_A_ROUND {
+        burst.extend((0..BURST).map(|_| packet(&pool, flow, 0, false).unwrap()));
+        sides[0].divide(PortIx(0), &mut burst, &mut counters);
+        burst.extend((0..BURST).map(|_| packet(&pool, flow, 0, false).unwrap()));
+        assert_eq!(lanes[1].to[0].as_mut().unwrap().send(&mut burst), BURST);
+    }
+    for expected in [most, BURST, 0] {
+        assert_eq!(sides[1].take_over(|_, burst| burst.clear()), expected);
+        let mut relayed = 0;
+        lanes[0].relay(|_, _| relayed += 1);
+        assert_eq!(relayed, expected);
+    }
+    assert_eq!(counters.figure(Figure::SteeredOut), (most + BURST) as u64);
+    assert_eq!(pool.available(), pool.size());
 }

@@ -1,6 +1,7 @@
 //! What would open a flow under a wrong MAC is refused without the whole path, and nothing else is.
 
 use afr_dataplane::counters::Figure;
+use afr_dataplane::path::BURST;
 use afr_dataplane::verdict::DropReason;
 use afr_wire::{ClassId, Request, RequestFlags};
 
@@ -113,11 +114,12 @@ fn a_burst_of_forgeries_leaves_nothing() {
         0 => datagram(port, service(CHAT)),
         _ => syn(port, service(CHAT)),
     };
-    let frames: Vec<_> = (0..40)
+    let frames: Vec<_> = (0..BURST as u16)
         .map(|port| forged(&packet(port).asking(&request())))
         .collect();
     let after = burst(&mut fast, EDGE, &frames);
     assert!(after.sent.is_empty() && after.flows.is_empty());
-    assert_eq!(fast.figure(Figure::Drop(DropReason::MacInvalid)), 40);
-    assert_eq!(fast.figure(Figure::FastPath), 40);
+    for figure in [Figure::Drop(DropReason::MacInvalid), Figure::FastPath] {
+        assert_eq!(fast.figure(figure), BURST as u64, "{figure:?}");
+    }
 }

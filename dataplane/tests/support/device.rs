@@ -19,7 +19,7 @@ struct Device {
     tx: TxQueue,
 }
 
-fn eal() -> &'static Eal {
+pub(crate) fn eal() -> &'static Eal {
     static EAL: OnceLock<Eal> = OnceLock::new();
     EAL.get_or_init(|| {
         let args = [
