@@ -22,7 +22,7 @@ use crate::flow::{Aged, Cursor, Fate, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
 use crate::memory::Table;
 use crate::message::{FlowScan, Shared, WorkerCommand};
-use crate::outs::Outs;
+use crate::outs::{Out, Outs};
 use crate::packet::{PacketBuf, PacketPool};
 use crate::path::{BURST, Burst, Egress, Item, Own, Path};
 use crate::reply::overlay::LoadOverlay;
@@ -304,8 +304,8 @@ impl<P: PacketPool> Worker<P> {
             {
                 path.hand_over(&self.peers, item, packet, pool);
             }
-            outs.set(at, path.count(verdict));
             at += 1;
+            outs.tell(at, path.count(verdict).map_or(Out::NOWHERE, Out::by));
         }
         let own = &mut *path.own;
         tally.enter(&mut own.counters);

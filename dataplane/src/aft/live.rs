@@ -22,9 +22,9 @@ pub enum LiveState {
     Draining,
 }
 
-const REGISTERED: u32 = 1;
-const UP: u32 = 1 << 1;
-const DRAINING: u32 = 1 << 2;
+const REGISTERED: u32 = 1 << 16;
+const UP: u32 = 1 << 17;
+const DRAINING: u32 = 1 << 18;
 const FLAGS: u32 = REGISTERED | UP | DRAINING;
 
 impl LiveState {
@@ -50,7 +50,13 @@ impl LiveState {
     }
 }
 
-/// One word a slot: incarnation in the high half, flags in the low.
+/// What a slot's word is while this incarnation is in this state: the incarnation in the low half, flags in the high.
+#[inline(always)]
+const fn word_of(incarnation: Incarnation, state: LiveState) -> u32 {
+    incarnation.0 as u32 | state.flags()
+}
+
+/// One word a slot.
 #[derive(Debug)]
 pub struct Live {
     words: Vec<AtomicU32>,
@@ -68,7 +74,7 @@ impl LiveWords<'_> {
     #[inline(always)]
     #[must_use]
     pub fn alive(self, slot: Slot, incarnation: Incarnation) -> bool {
-        self.word(slot) & !DRAINING == u32::from(incarnation.0) << 16 | LiveState::Up.flags()
+        self.word(slot) & !DRAINING == word_of(incarnation, LiveState::Up)
     }
 
     #[inline(always)]
@@ -93,10 +99,7 @@ impl Live {
     pub fn set(&self, slot: Slot, incarnation: Incarnation, state: LiveState) {
         if let Some(word) = self.words.get(slot.index()) {
             // Relaxed: the one word says it all, nothing else has to be seen with it.
-            word.store(
-                u32::from(incarnation.0) << 16 | state.flags(),
-                Ordering::Relaxed,
-            );
+            word.store(word_of(incarnation, state), Ordering::Relaxed);
             let bit = 1 << (slot.0 % 64);
             let accepting = &self.accepting[slot.index() / 64];
             if state == LiveState::Up {
@@ -146,7 +149,7 @@ impl Live {
     #[inline]
     #[must_use]
     pub fn accepts_new(&self, slot: Slot, incarnation: Incarnation) -> bool {
-        self.word(slot) == u32::from(incarnation.0) << 16 | LiveState::Up.flags()
+        self.word(slot) == word_of(incarnation, LiveState::Up)
     }
 
     /// Whether flows of this tenant go on: it is up, draining or not.
@@ -167,7 +170,7 @@ impl Live {
     #[inline]
     #[must_use]
     pub fn incarnation(&self, slot: Slot) -> Incarnation {
-        Incarnation((self.word(slot) >> 16) as u16)
+        Incarnation(self.word(slot) as u16)
     }
 
     #[inline]

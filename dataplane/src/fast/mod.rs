@@ -23,6 +23,7 @@ mod reply;
 pub(crate) use claims::Claims;
 pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
+use plan::PlanPort;
 pub(crate) use quick::{Kind, Quick};
 pub(crate) use reply::Way;
 pub(crate) use shape::Model;
@@ -30,6 +31,7 @@ pub(crate) use shape::Model;
 use dpdk::vector::{Level, wide};
 
 use crate::counters::{Figure, LocalCounters};
+use crate::flow::{FlowTable, Hashing};
 use crate::id::PortIx;
 use crate::outs::{Out, Outs};
 use crate::packet::PacketBuf;
@@ -72,22 +74,18 @@ impl Path<'_> {
         wide(
             #[inline(always)]
             |level| {
-                let (plan, flows) = (self.plan, &self.own.flows);
-                let port = plan.port(ingress);
-                let mut bytes = 0;
-                for (packet, quick) in packets.iter().zip(&mut *quick) {
-                    let frame = packet.data();
-                    bytes += frame.len();
-                    let recognised = packet.is_contiguous()
-                        && plan.recognise(level, port, frame, flows, model, quick);
-                    if !recognised {
-                        quick.shape.kind = Kind::Whole;
-                    }
-                }
-                let burst = packets.len().min(BURST);
-                for quick in &mut quick[..burst] {
-                    Plan::find(quick, flows);
-                }
+                let flows = &self.own.flows;
+                let quick = &mut quick[..packets.len().min(BURST)];
+                let bytes = flows.seeds().with(Recognise {
+                    level,
+                    plan: self.plan,
+                    port: self.plan.port(ingress),
+                    flows,
+                    packets,
+                    quick: &mut *quick,
+                    model,
+                });
+                find_all(quick, flows);
                 bytes
             },
         )
@@ -131,7 +129,11 @@ impl Path<'_> {
                 Turn::Checked => {
                     self.fast_run::<B, Requests<true>>(packets, quick, at, outs, tally)
                 }
-                Turn::Refused => self.fast_refusals(packets, quick, at),
+                Turn::Refused => {
+                    let next = self.fast_refusals(packets, quick, at);
+                    outs.tell(next, Out::NOWHERE);
+                    next
+                }
                 Turn::Other => at,
             };
             let of_other_turn =
@@ -156,20 +158,107 @@ impl Path<'_> {
             #[inline(always)]
             |level| {
                 let mut counted = *tally;
+                let mut way = Out::NOWHERE;
                 let mut taken = 0;
-                let rest = packets[at..].iter_mut().zip(&quick[at..]);
-                for ((packet, quick), out) in rest.zip(outs.from(at)) {
+                for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
                     let Some(port) = R::take(self, level, packet, quick, &mut counted) else {
                         break;
                     };
-                    *out = Out::by(port);
+                    let out = Out::by(port);
+                    if out != way {
+                        outs.tell(at + taken, way);
+                        way = out;
+                    }
                     taken += 1;
                 }
+                outs.tell(at + taken, way);
                 *R::count(&mut counted) += taken as u64;
                 *tally = counted;
                 at + taken
             },
         )
+    }
+}
+
+/// What it takes to recognise a burst.
+struct Recognise<'a, B> {
+    level: Level,
+    plan: &'a Plan,
+    port: &'a PlanPort,
+    flows: &'a FlowTable,
+    packets: &'a [B],
+    quick: &'a mut [Quick],
+    model: &'a mut Model,
+}
+
+impl<B: PacketBuf> Hashing for Recognise<'_, B> {
+    /// Bytes that there are.
+    type Done = usize;
+
+    #[inline(always)]
+    fn with(self, hash: impl Fn(&[u8; 32], u64) -> u64) -> usize {
+        let (mut at, mut bytes) = (0, 0);
+        let mut looked_at = None;
+        while at < self.quick.len() {
+            let (packets, quick) = (&self.packets[at..], &mut self.quick[at..]);
+            let alike = recognise_alike(self.level, self.model, self.flows, &hash, packets, quick);
+            at += alike.packets;
+            bytes += alike.bytes;
+            let Some((packet, quick)) = self.packets.get(at).zip(self.quick.get_mut(at)) else {
+                break;
+            };
+            // It is the model of those after it, and of itself.
+            if looked_at != Some(at)
+                && packet.is_contiguous()
+                && let Some(seen) = self.plan.look(self.port, packet.data())
+            {
+                *self.model = seen;
+                looked_at = Some(at);
+                continue;
+            }
+            quick.shape.kind = Kind::Whole;
+            at += 1;
+            bytes += packet.data().len();
+        }
+        bytes
+    }
+}
+
+// Loops by name: the compiler takes it from their arguments that what they write is nothing of what they read, and reads that once.
+
+/// Packets, and their bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Alike {
+    packets: usize,
+    bytes: usize,
+}
+
+/// Recognises packets like the model, up to the first that is not.
+#[inline(always)]
+fn recognise_alike<B: PacketBuf>(
+    level: Level,
+    model: &Model,
+    flows: &FlowTable,
+    hash: impl Fn(&[u8; 32], u64) -> u64,
+    packets: &[B],
+    quick: &mut [Quick],
+) -> Alike {
+    let mut alike = Alike::default();
+    for (packet, quick) in packets.iter().zip(quick) {
+        let frame = packet.data();
+        if !packet.is_contiguous() || !model.recognise(level, frame, flows, &hash, quick) {
+            break;
+        }
+        alike.packets += 1;
+        alike.bytes += frame.len();
+    }
+    alike
+}
+
+#[inline(always)]
+fn find_all(quick: &mut [Quick], flows: &FlowTable) {
+    for quick in quick {
+        Plan::find(quick, flows);
     }
 }
 

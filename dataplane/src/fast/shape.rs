@@ -124,6 +124,54 @@ impl Model {
             Some(more) => more.flags(&self.shape, frame, head),
         }
     }
+
+    /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow by its `hash`, if it is like
+    /// the model. `false`: it is not, and `quick` is as it was.
+    #[inline(always)]
+    pub(crate) fn recognise(
+        &self,
+        level: Level,
+        frame: &[u8],
+        flows: &FlowTable,
+        hash: impl Fn(&[u8; 32], u64) -> u64,
+        quick: &mut Quick,
+    ) -> bool {
+        let Some(head) = head_of(frame) else {
+            return false;
+        };
+        if !self.is_like(level, head) {
+            return false;
+        }
+        let Some(flags) = self.flags(frame, head) else {
+            return false;
+        };
+        let upper = frame.get(usize::from(self.shape.l4)..);
+        let Some(upper) = upper.and_then(<[u8]>::first_chunk::<UPPER>) else {
+            return false;
+        };
+        quick.shape = self.shape;
+        quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
+        quick.known = false;
+        quick.mac = MacCheck::Unknown;
+        quick.new_task = flags & self.new_task != 0;
+        if self.is_request {
+            let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
+                return false;
+            };
+            quick.ports = u32::from_le_bytes(array(upper, 0));
+            quick.hash = hash(addresses, u64::from(quick.ports) | self.upper);
+            flows.prefetch_bucket(quick.hash);
+        }
+        true
+    }
+}
+
+/// The head of a frame, if there is no padding behind the packet in it.
+#[inline(always)]
+fn head_of(frame: &[u8]) -> Option<&[u8; HEAD_LEN]> {
+    let head = frame.first_chunk::<HEAD_LEN>()?;
+    let len = BEHIND_IPV6 + usize::from(be16(head, ETHERNET_LEN + 4));
+    (frame.len() == len).then_some(head)
 }
 
 /// What a packet must have behind its head, to be like the one before.
@@ -156,77 +204,10 @@ impl More {
 }
 
 impl Plan {
-    /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow. `model` is that
-    /// of packets of the same port before it. `false`: it is one for the whole path.
-    #[inline(always)]
-    pub(crate) fn recognise(
-        &self,
-        level: Level,
-        port: &PlanPort,
-        frame: &[u8],
-        flows: &FlowTable,
-        model: &mut Model,
-        quick: &mut Quick,
-    ) -> bool {
-        let Some(head) = frame.first_chunk::<HEAD_LEN>() else {
-            return false;
-        };
-        // No padding behind the packet.
-        if frame.len() != BEHIND_IPV6 + usize::from(be16(head, ETHERNET_LEN + 4)) {
-            return false;
-        }
-        if !model.is_like(level, head) {
-            let Some(seen) = self.look(port, frame, head) else {
-                return false;
-            };
-            *model = seen;
-        }
-        let mut flags = head[OPTION + FLAGS];
-        // Asked here, or every packet would pay for the few.
-        if model.more.is_some() {
-            let found = model.flags(frame, head);
-            let Some(found) = found.or_else(|| self.look_again(port, frame, head, model)) else {
-                return false;
-            };
-            flags = found;
-        }
-        let upper = frame.get(usize::from(model.shape.l4)..);
-        let Some(upper) = upper.and_then(<[u8]>::first_chunk::<UPPER>) else {
-            return false;
-        };
-        quick.shape = model.shape;
-        quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
-        quick.known = false;
-        quick.mac = MacCheck::Unknown;
-        quick.new_task = flags & model.new_task != 0;
-        if model.is_request {
-            let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
-                return false;
-            };
-            quick.ports = u32::from_le_bytes(array(upper, 0));
-            quick.hash = flows.hash_of(addresses, u64::from(quick.ports) | model.upper);
-            flows.prefetch_bucket(quick.hash);
-        }
-        true
-    }
-
-    /// The same of a packet that is like the model up to there and no further: it may have another TLV than the last one had, or
-    /// padding where that had none, and becomes the model then.
+    /// What packets are like that look like the one of `frame`, where the fast path may be for such.
     #[inline(never)]
-    fn look_again(
-        &self,
-        port: &PlanPort,
-        frame: &[u8],
-        head: &[u8; HEAD_LEN],
-        model: &mut Model,
-    ) -> Option<u8> {
-        *model = self.look(port, frame, head)?;
-        model.flags(frame, head)
-    }
-
-    /// What packets are like that look like this one, where the fast path may be for such.
-    #[inline(never)]
-    fn look(&self, port: &PlanPort, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<Model> {
+    pub(crate) fn look(&self, port: &PlanPort, frame: &[u8]) -> Option<Model> {
+        let head = head_of(frame)?;
         let first = u64::from_le_bytes(array(head, 0));
         // To this port, IPv6 behind an untagged Ethernet header.
         if first & MAC != port.mac || be32(head, 12) & 0xFFFF_F000 != 0x86DD_6000 {

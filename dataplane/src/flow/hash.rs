@@ -7,6 +7,7 @@ use dpdk::aes_hash::AesHash;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
+use super::entry::halves;
 use crate::fingerprint::splitmix64;
 
 /// The secret that [`FlowKey::hash`](super::FlowKey::hash) depends on, so that nobody outside can choose flows which collide.
@@ -31,6 +32,22 @@ impl FlowSeeds {
         AesHash::new(key).map_or_else(|| Self::folded(seed), |hash| Self(Means::Aes(hash)))
     }
 
+    /// Gives `work` what hashes a flow's parts: its addresses as a header has them, and [`upper`]. By which means is asked here, once
+    /// for all that `work` hashes.
+    #[inline(always)]
+    pub(crate) fn with<W: Hashing>(&self, work: W) -> W::Done {
+        match &self.0 {
+            Means::Aes(hash) => work.with(|addresses: &[u8; 32], upper| {
+                let (source, destination) = halves(addresses);
+                hash.of(source, destination, upper)
+            }),
+            Means::Folded { .. } => work.with(|addresses: &[u8; 32], upper| {
+                let (source, destination) = halves(addresses);
+                self.of(source, destination, upper)
+            }),
+        }
+    }
+
     /// The hash of 40 bytes, of which a stranger chooses the first freely, and the last.
     #[inline(always)]
     pub(crate) fn of(&self, first: &[u8; 16], second: &[u8; 16], last: u64) -> u64 {
@@ -49,6 +66,15 @@ impl FlowSeeds {
             shared: SharedSeed::from_u64(seed),
         })
     }
+}
+
+/// Work that hashes flows, compiled for each means.
+pub(crate) trait Hashing {
+    /// What comes of it.
+    type Done;
+
+    /// Does it.
+    fn with(self, hash: impl Fn(&[u8; 32], u64) -> u64) -> Self::Done;
 }
 
 impl fmt::Debug for FlowSeeds {

@@ -6,7 +6,7 @@ use std::fmt;
 use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_read;
 
-use super::entry::{FlowEntry, FlowKey, FlowState, halves};
+use super::entry::{FlowEntry, FlowKey, FlowState};
 use super::hash::FlowSeeds;
 use super::index::MAX_ENTRIES;
 use super::levels::Levels;
@@ -120,13 +120,10 @@ impl FlowTable {
         key.hash(&self.seeds)
     }
 
-    /// The same for a key in its parts: addresses as [`FlowEntry::is_of`] takes them, ports and protocol in one number
-    /// ([`upper`](super::upper)).
+    /// What hashes are made by, for those who have many keys in their parts.
     #[inline(always)]
-    #[must_use]
-    pub(crate) fn hash_of(&self, addresses: &[u8; 32], upper: u64) -> u64 {
-        let (src, dst) = halves(addresses);
-        self.seeds.of(src, dst, upper)
+    pub(crate) const fn seeds(&self) -> &FlowSeeds {
+        &self.seeds
     }
 
     /// First step of a look-up, a burst ahead: starts loading the index bucket of `hash`.

@@ -204,8 +204,8 @@ impl Path<'_> {
     }
 }
 
-/// The outer flow label: 20 bits of the flow's keyed hash, the same for all its packets, and never 0, which would mean
-/// that there is none (RFC 6437 §3, RFC 6438 §3).
+/// The outer flow label: 19 bits of the flow's keyed hash, the same for all its packets, in the upper half of the labels. So it is
+/// never 0, which would mean that there is none (RFC 6437 §3, RFC 6438 §3); Linux makes labels of hashes likewise.
 #[inline]
 pub(crate) const fn flow_label(hash: u64) -> u32 {
     label_in_place(hash).swap_bytes()
@@ -214,9 +214,9 @@ pub(crate) const fn flow_label(hash: u64) -> u32 {
 /// The same where it lies in a header's first four bytes, the first one lowest.
 #[inline(always)]
 pub(crate) const fn label_in_place(hash: u64) -> u32 {
-    const PLACE: u32 = 0xF_FFFF_u32.swap_bytes();
-    let label = (hash >> 32) as u32 & PLACE;
-    if label == 0 { 1 << 24 } else { label }
+    const HASHED: u32 = 0x7_FFFF_u32.swap_bytes();
+    const UPPER_HALF: u32 = 0x8_0000_u32.swap_bytes();
+    (hash >> 32) as u32 & HASHED | UPPER_HALF
 }
 
 #[cfg(test)]
@@ -225,10 +225,10 @@ mod tests {
 
     #[test]
     fn a_label_has_20_bits_and_is_never_0() {
-        assert_eq!(flow_label(0), 1);
-        assert_eq!(flow_label(0x0000_F0FF_FFFF_FFFF), 1);
+        assert_eq!(flow_label(0), 0x8_0000);
+        assert_eq!(flow_label(0x0000_F0FF_FFFF_FFFF), 0x8_0000);
         assert_eq!(flow_label(u64::MAX), 0xF_FFFF);
-        assert_eq!(flow_label(0x5634_1200 << 32), 0x2_3456);
+        assert_eq!(flow_label(0x5634_1200 << 32), 0xA_3456);
         // Beside version and class, which it leaves alone.
         let first = (0x6F_u32 | 0xF0 << 8 | label_in_place(u64::MAX)).to_le_bytes();
         assert_eq!(first, [0x6F, 0xFF, 0xFF, 0xFF]);

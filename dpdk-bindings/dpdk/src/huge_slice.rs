@@ -152,14 +152,18 @@ impl<T: Copy + fmt::Debug> fmt::Debug for HugeSlice<T> {
 pub struct HashedSlice<T: Copy> {
     /// Never empty, its length a power of two.
     places: HugeSlice<T>,
+    /// One less than that.
+    mask: usize,
 }
 
 impl<T: Copy> HashedSlice<T> {
     /// `len` copies of `value`, or as many as the next power of two; see [`HugeSlice::filled`].
     #[must_use]
     pub fn filled(len: usize, value: T) -> Self {
+        let len = len.next_power_of_two();
         Self {
-            places: HugeSlice::filled(len.next_power_of_two(), value),
+            places: HugeSlice::filled(len, value),
+            mask: len - 1,
         }
     }
 
@@ -167,22 +171,22 @@ impl<T: Copy> HashedSlice<T> {
     #[inline(always)]
     #[must_use]
     pub fn mask(&self) -> usize {
-        self.places.len - 1
+        self.mask
     }
 
     /// The place that the lowest bits of `hash` name.
     #[inline(always)]
     #[must_use]
     pub fn at(&self, hash: usize) -> &T {
-        // SAFETY: the length is a power of two, so at least one, and what is masked by one less is below it.
-        unsafe { self.places.get_unchecked(hash & self.mask()) }
+        // SAFETY: `mask` is one less than the length, which is at least one, and what is masked by it is at most that.
+        unsafe { self.places.get_unchecked(hash & self.mask) }
     }
 
     /// The same, to change.
     #[inline(always)]
     #[must_use]
     pub fn at_mut(&mut self, hash: usize) -> &mut T {
-        let at = hash & self.mask();
+        let at = hash & self.mask;
         // SAFETY: as in `at`.
         unsafe { self.places.get_unchecked_mut(at) }
     }
