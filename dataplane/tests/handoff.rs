@@ -108,6 +108,17 @@ impl Seen {
     }
 }
 
+/// Whoever fails lets the other end.
+struct Gone<'a>(&'a AtomicUsize);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fetch_add(2, Ordering::AcqRel);
+        }
+    }
+}
+
 /// A worker that receives all requests by port 0, if it is the first, or all replies by port 1, and takes over the rest.
 fn work(mut side: Handoff, pool: &Mempool, reply: bool, done: &AtomicUsize) -> Seen {
     let port = PortIx(reply.into());
@@ -116,6 +127,7 @@ fn work(mut side: Handoff, pool: &Mempool, reply: bool, done: &AtomicUsize) -> S
         flows: [nothing(), nothing()],
         ..Seen::default()
     };
+    let _gone = Gone(done);
     let (mut counters, mut next) = (LocalCounters::default(), 0);
     let total = u32::from(FLOWS) * PACKETS_A_FLOW;
     loop {
@@ -132,8 +144,9 @@ fn work(mut side: Handoff, pool: &Mempool, reply: bool, done: &AtomicUsize) -> S
             next += 1;
         }
         // Asked before: whoever is done has sent its last.
-        let all_done = done.load(Ordering::Acquire) == 2;
-        let (mut own, mut others) = (Vec::with_capacity(64), Vec::with_capacity(64));
+        let all_done = done.load(Ordering::Acquire) >= 2;
+        let mut own = Vec::with_capacity(BURST);
+        let mut others = Vec::with_capacity(BURSTS_A_ROUND * BURST);
         let info = allocation_counter::measure(|| {
             side.divide(port, &mut burst, &mut counters);
             own.extend(burst.drain(..).map(|mbuf| (port, mbuf)));
