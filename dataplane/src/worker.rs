@@ -1,7 +1,7 @@
 //! One worker: the stages in order, a burst at a time, run to completion.
 //!
 //! parse and classify every packet of the burst, starting to load its flow's bucket; start to load the flow entries;
-//! then take each packet its way. Between bursts: flows age, and clients of a dead instance are told.
+//! then take each packet its way. Between rounds: flows age, and clients of a dead instance are told.
 
 mod peers;
 
@@ -35,11 +35,11 @@ use crate::verdict::{DropReason, MetadataNote, Verdict};
 
 pub use peers::Peers;
 
-/// Bursts after which counters are copied to where others read them, at the latest.
+/// Rounds after which counters are copied to where others read them, at the latest.
 const COPY_EVERY: u32 = 256;
-/// Buckets whose flows move between two bursts while the flow table's index becomes another one.
+/// Buckets whose flows move between two rounds while the flow table's index becomes another one.
 const SETTLED_BUCKETS: u32 = 4;
-/// Steps of a walk over the flow table between two bursts, at the most.
+/// Steps of a walk over the flow table between two rounds, at the most.
 const MAX_STEPS: usize = 4_096;
 
 /// A worker: everything but its queues.
@@ -70,7 +70,7 @@ pub struct Worker<P: PacketPool> {
 struct Seen {
     revision: u64,
     swept_ms: u32,
-    bursts: u32,
+    rounds: u32,
 }
 
 /// A flow scan that a command asked for.
@@ -315,7 +315,7 @@ impl<P: PacketPool> Worker<P> {
         bytes
     }
 
-    /// What is done between bursts: errors handed over by other workers, loads not told yet, ageing, clients of dead instances, commands,
+    /// What is done between rounds: errors handed over by other workers, loads not told yet, ageing, clients of dead instances, commands,
     /// and copying out the counters.
     pub fn maintain<E: Egress<P::Buf>>(&mut self, now: Now, egress: &mut E, pool: &mut P) {
         self.take_handed(now, egress, pool);
@@ -334,8 +334,8 @@ impl<P: PacketPool> Worker<P> {
             self.tell_the_bereaved(now, egress, pool);
             self.serve_commands();
         }
-        self.seen.bursts += 1;
-        if elapsed_ms > 0 || self.seen.bursts >= COPY_EVERY {
+        self.seen.rounds += 1;
+        if elapsed_ms > 0 || self.seen.rounds >= COPY_EVERY {
             self.copy_counters();
         }
     }
@@ -349,7 +349,7 @@ impl<P: PacketPool> Worker<P> {
 
     /// Copies the counters to where others read them.
     pub fn copy_counters(&mut self) {
-        self.seen.bursts = 0;
+        self.seen.rounds = 0;
         let own = &mut self.own;
         own.counters
             .set(Figure::FlowsUsed, u64::from(own.flows.len()));
