@@ -85,6 +85,16 @@ fn flow_of(mbuf: &Mbuf) -> u16 {
     ports[usize::from(ports[0] == 8_000)]
 }
 
+/// A flow that is this worker's, of so many.
+fn flow_of_worker(pool: &Mempool, workers: u16, worker: u16) -> u16 {
+    let owners = Owners::new(workers, SEED);
+    let is_its = |flow: &u16| {
+        let mbuf = packet(pool, *flow, 0, false).unwrap();
+        owners.of(mbuf.data()).map(|owner| owner.0) == Some(worker)
+    };
+    (0..FLOWS).find(is_its).unwrap()
+}
+
 fn number_of(mbuf: &Mbuf) -> u32 {
     u32::from_be_bytes(*mbuf.data().last_chunk().unwrap())
 }
@@ -214,13 +224,7 @@ fn what_a_full_ring_refuses_is_freed_and_counted() {
     let pool = pool("refusal");
     let mut sides = Handoff::mesh(eal(), 3, 40, SEED).unwrap();
     let mut counters = LocalCounters::default();
-    let owners = Owners::new(3, SEED);
-    // A flow of worker 2's.
-    let is_its = |flow: &u16| {
-        let mbuf = packet(&pool, *flow, 0, false).unwrap();
-        owners.of(mbuf.data()).map(|worker| worker.0) == Some(2)
-    };
-    let flow = (0..FLOWS).find(is_its).unwrap();
+    let flow = flow_of_worker(&pool, 3, 2);
     for round in 0..2 {
         let packets = (0..32).map(|n| packet(&pool, flow, round * 32 + n, false).unwrap());
         let mut burst: Burst<Mbuf> = packets.collect();
@@ -264,12 +268,7 @@ fn a_round_takes_as_much_from_a_ring_as_from_a_port() {
     let mut lanes = Lanes::of(eal(), 2, &[1], 1_024).unwrap();
     let mut sides = Handoff::mesh(eal(), 2, 1_024, SEED).unwrap();
     let mut counters = LocalCounters::default();
-    let owners = Owners::new(2, SEED);
-    let is_its = |flow: &u16| {
-        let mbuf = packet(&pool, *flow, 0, false).unwrap();
-        owners.of(mbuf.data()).map(|worker| worker.0) == Some(1)
-    };
-    let flow = (0..FLOWS).find(is_its).unwrap();
+    let flow = flow_of_worker(&pool, 2, 1);
     let mut burst = Burst::<Mbuf>::new();
     for _ in 0..=BURSTS_A_ROUND {
         burst.extend((0..BURST).map(|_| packet(&pool, flow, 0, false).unwrap()));
