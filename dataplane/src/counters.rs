@@ -3,6 +3,8 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
+use std::thread;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -193,6 +195,8 @@ impl LocalCounters {
 
 /// How often a snapshot is tried.
 const ATTEMPTS: usize = 1_000;
+/// How long to wait between two of them: long enough, all in all, for a worker that lost its CPU in the middle of a copy.
+const BETWEEN: Duration = Duration::from_micros(50);
 
 /// What one worker counted, as others see it.
 #[derive(Debug)]
@@ -220,24 +224,30 @@ impl WorkerCounters {
     }
 
     /// All figures as of one copy of the worker's: what adds up to what in its counts does so here. A worker makes a copy in
-    /// much less time than there is between two. After [`ATTEMPTS`] that were all in vain the figures are as they are.
+    /// much less time than there is between two. After [`ATTEMPTS`] that were all in vain, as where the worker's thread died in
+    /// a copy, the figures are as they are.
     ///
-    /// Not for workers: it may give up the processor.
+    /// Not for workers: it may sleep.
     #[must_use]
     pub fn snapshot(&self) -> LocalCounters {
         let mut snapshot = LocalCounters::default();
         for _ in 0..ATTEMPTS {
-            let before = self.copies.load(Acquire);
-            for (mine, theirs) in snapshot.figures.iter_mut().zip(self.figures.iter()) {
-                *mine = theirs.load(Relaxed);
-            }
-            fence(Acquire);
-            if before.is_multiple_of(2) && self.copies.load(Relaxed) == before {
+            if self.read_one_copy(&mut snapshot) {
                 break;
             }
-            std::thread::yield_now();
+            thread::sleep(BETWEEN);
         }
         snapshot
+    }
+
+    /// Reads the figures. `false`: a copy was being made meanwhile, and they may be of two.
+    fn read_one_copy(&self, into: &mut LocalCounters) -> bool {
+        let before = self.copies.load(Acquire);
+        for (mine, theirs) in into.figures.iter_mut().zip(self.figures.iter()) {
+            *mine = theirs.load(Relaxed);
+        }
+        fence(Acquire);
+        before.is_multiple_of(2) && self.copies.load(Relaxed) == before
     }
 
     /// A figure as of the worker's last copy.
@@ -291,7 +301,7 @@ mod tests {
     fn a_snapshot_is_of_one_copy() {
         let shared = WorkerCounters::new(1, 1);
         let forwarded = [Figure::ForwardedRequest, Figure::RxPackets(PortIx(0))];
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 let mut counters = LocalCounters::default();
                 for n in 1..=20_000 {
@@ -303,9 +313,12 @@ mod tests {
                     std::hint::black_box([n; 512]);
                 }
             });
-            let mut last = 0;
+            let (mut last, mut snapshot) = (0, LocalCounters::default());
             while last < 20_000 {
-                let snapshot = shared.snapshot();
+                if !shared.read_one_copy(&mut snapshot) {
+                    thread::yield_now();
+                    continue;
+                }
                 let [a, b] = forwarded.map(|figure| snapshot.figure(figure));
                 assert_eq!(a, b);
                 assert!(a >= last);
