@@ -125,7 +125,7 @@ impl Path<'_> {
             item.key = flow_key(&item.parsed);
             item.hash = hash.unwrap_or_else(|| {
                 let hash = self.own.flows.hash(&item.key);
-                self.own.flows.prefetch_bucket(hash);
+                self.own.flows.ahead().prefetch_bucket(hash);
                 hash
             });
         }

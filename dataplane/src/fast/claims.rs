@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use dpdk::vector::{Level, Masked, all_match};
 
 use super::MacCheck;
-use super::quick::{Quick, object_in};
+use super::quick::{Kind, Quick, object_in};
 use crate::config::{Class, PromptLengths};
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowEntry;
@@ -177,7 +177,8 @@ impl Path<'_> {
     /// What the packet asks for, and of which class, if it is a task that claims what the last one did.
     #[inline(always)]
     pub(super) fn claimed_alike(&self, frame: &[u8], quick: &Quick) -> Option<(ClassIx, Usable)> {
-        if !quick.new_task || quick.mac != MacCheck::Right {
+        let is_new = quick.shape.kind == Kind::Request && !quick.is_sought;
+        if !is_new || quick.mac != MacCheck::Right {
             return None;
         }
         let claims = self.claims.as_ref()?;

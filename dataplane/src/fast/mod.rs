@@ -31,7 +31,7 @@ pub(crate) use shape::Model;
 use dpdk::vector::{Level, wide};
 
 use crate::counters::{Figure, LocalCounters};
-use crate::flow::{FlowTable, Hashing};
+use crate::flow::{Ahead, Hashing};
 use crate::id::PortIx;
 use crate::outs::{Out, Outs};
 use crate::packet::PacketBuf;
@@ -74,9 +74,9 @@ impl Path<'_> {
         wide(
             #[inline(always)]
             |level| {
-                let flows = &self.own.flows;
+                let flows = self.own.flows.ahead();
                 let quick = &mut quick[..packets.len().min(BURST)];
-                let bytes = flows.seeds().with(Recognise {
+                let bytes = self.own.flows.seeds().with(Recognise {
                     level,
                     plan: self.plan,
                     port: self.plan.port(ingress),
@@ -185,7 +185,7 @@ struct Recognise<'a, B> {
     level: Level,
     plan: &'a Plan,
     port: &'a PlanPort,
-    flows: &'a FlowTable,
+    flows: Ahead<'a>,
     packets: &'a [B],
     quick: &'a mut [Quick],
     model: &'a mut Model,
@@ -201,7 +201,12 @@ impl<B: PacketBuf> Hashing for Recognise<'_, B> {
         let mut looked_at = None;
         while at < self.quick.len() {
             let (packets, quick) = (&self.packets[at..], &mut self.quick[at..]);
-            let alike = recognise_alike(self.level, self.model, self.flows, &hash, packets, quick);
+            let (level, model, flows) = (self.level, &*self.model, self.flows);
+            let alike = if model.is_simple() {
+                recognise_alike::<B, true>(level, model, flows, &hash, packets, quick)
+            } else {
+                recognise_alike::<B, false>(level, model, flows, &hash, packets, quick)
+            };
             at += alike.packets;
             bytes += alike.bytes;
             let Some((packet, quick)) = self.packets.get(at).zip(self.quick.get_mut(at)) else {
@@ -217,6 +222,7 @@ impl<B: PacketBuf> Hashing for Recognise<'_, B> {
                 continue;
             }
             quick.shape.kind = Kind::Whole;
+            quick.is_sought = false;
             at += 1;
             bytes += packet.data().len();
         }
@@ -235,10 +241,10 @@ struct Alike {
 
 /// Recognises packets like the model, up to the first that is not.
 #[inline(always)]
-fn recognise_alike<B: PacketBuf>(
+fn recognise_alike<B: PacketBuf, const SIMPLE: bool>(
     level: Level,
     model: &Model,
-    flows: &FlowTable,
+    flows: Ahead<'_>,
     hash: impl Fn(&[u8; 32], u64) -> u64,
     packets: &[B],
     quick: &mut [Quick],
@@ -246,7 +252,8 @@ fn recognise_alike<B: PacketBuf>(
     let mut alike = Alike::default();
     for (packet, quick) in packets.iter().zip(quick) {
         let frame = packet.data();
-        if !packet.is_contiguous() || !model.recognise(level, frame, flows, &hash, quick) {
+        if !packet.is_contiguous() || !model.recognise::<SIMPLE>(level, frame, flows, &hash, quick)
+        {
             break;
         }
         alike.packets += 1;
@@ -256,7 +263,7 @@ fn recognise_alike<B: PacketBuf>(
 }
 
 #[inline(always)]
-fn find_all(quick: &mut [Quick], flows: &FlowTable) {
+fn find_all(quick: &mut [Quick], flows: Ahead<'_>) {
     for quick in quick {
         Plan::find(quick, flows);
     }

@@ -74,8 +74,8 @@ pub(crate) struct Quick {
     pub(super) reporter: Option<Slot>,
     /// What was found out about the object's MAC.
     pub(crate) mac: MacCheck,
-    /// Whether it is a datagram to be dispatched anew.
-    pub(crate) new_task: bool,
+    /// Whether its flow is looked for: it is a client's, and none to be dispatched anew.
+    pub(super) is_sought: bool,
 }
 
 impl Quick {
@@ -91,7 +91,7 @@ impl Quick {
         known: false,
         reporter: None,
         mac: MacCheck::Unknown,
-        new_task: false,
+        is_sought: false,
     };
 
     /// Whether the packet carries a request or report in the place that is looked at here.

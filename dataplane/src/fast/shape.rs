@@ -7,7 +7,7 @@ use dpdk::vector::{Level, Masked, all_match};
 use super::macs::MacCheck;
 use super::plan::{Plan, PlanPort};
 use super::quick::{Kind, Quick, Shape};
-use crate::flow::{FlowRef, FlowTable, upper};
+use crate::flow::{Ahead, FlowRef, upper};
 use crate::packet::bytes::{array, be16, be32};
 use crate::packet::parse::{ETHERNET_LEN, IPV6_LEN, MAX_EXTENSION_BYTES, protocol};
 
@@ -116,23 +116,29 @@ impl Model {
         all_match(level, &self.parts, Self::of(head))
     }
 
+    /// Whether packets like it are clients' and all that tells so is in the head.
+    #[inline(always)]
+    pub(super) fn is_simple(&self) -> bool {
+        self.is_request && self.more.is_none()
+    }
+
     /// The flags of the object in a packet with such a head, if it is like the model in all else; anything without an object.
     #[inline(always)]
-    fn flags(&self, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
+    fn flags<const SIMPLE: bool>(&self, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
         match &self.more {
-            None => Some(head[OPTION + FLAGS]),
-            Some(more) => more.flags(&self.shape, frame, head),
+            Some(more) if !SIMPLE => more.flags(&self.shape, frame, head),
+            _ => Some(head[OPTION + FLAGS]),
         }
     }
 
     /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow by its `hash`, if it is like
-    /// the model. `false`: it is not, and `quick` is as it was.
+    /// the model. `false`: it is not, and `quick` is as it was. `SIMPLE`: the model is, which is asked once for many packets.
     #[inline(always)]
-    pub(crate) fn recognise(
+    pub(super) fn recognise<const SIMPLE: bool>(
         &self,
         level: Level,
         frame: &[u8],
-        flows: &FlowTable,
+        flows: Ahead<'_>,
         hash: impl Fn(&[u8; 32], u64) -> u64,
         quick: &mut Quick,
     ) -> bool {
@@ -142,10 +148,11 @@ impl Model {
         if !self.is_like(level, head) {
             return false;
         }
-        let Some(flags) = self.flags(frame, head) else {
+        let Some(flags) = self.flags::<SIMPLE>(frame, head) else {
             return false;
         };
-        let upper = frame.get(usize::from(self.shape.l4)..);
+        let l4 = usize::from(self.shape.l4);
+        let upper = frame.get(l4..l4 + UPPER);
         let Some(upper) = upper.and_then(<[u8]>::first_chunk::<UPPER>) else {
             return false;
         };
@@ -153,8 +160,9 @@ impl Model {
         quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
         quick.known = false;
         quick.mac = MacCheck::Unknown;
-        quick.new_task = flags & self.new_task != 0;
-        if self.is_request {
+        quick.is_sought = false;
+        if SIMPLE || self.is_request {
+            quick.is_sought = flags & self.new_task == 0;
             let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
                 return false;
             };
@@ -305,9 +313,8 @@ impl Plan {
 
     /// Second step, when the bucket is there: starts loading the entry that is probably the packet's flow.
     #[inline(always)]
-    pub(crate) fn find(quick: &mut Quick, flows: &FlowTable) {
-        let is_looked_for = quick.shape.kind == Kind::Request && !quick.new_task;
-        quick.flow = if is_looked_for {
+    pub(crate) fn find(quick: &mut Quick, flows: Ahead<'_>) {
+        quick.flow = if quick.is_sought {
             flows.prefetch_guess(quick.hash)
         } else {
             FlowRef::UNSURE

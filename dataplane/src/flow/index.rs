@@ -9,9 +9,9 @@
 //!
 //! A bucket counts the entries that had to go past it. While that is 0, a miss costs one line as well.
 
-use dpdk::HashedSlice;
 use dpdk::prefetch::prefetch_read;
-use dpdk::vector::equal;
+use dpdk::vector::{equal, first_equal};
+use dpdk::{HashedSlice, HashedView};
 
 /// Entries of a bucket, and a bit for each.
 const WAYS: usize = 10;
@@ -111,9 +111,45 @@ pub(super) struct Index {
     len: u32,
 }
 
-#[inline]
+/// Never 0, at the price of a bit.
+#[inline(always)]
 fn tag_of(hash: u64) -> u16 {
-    ((hash >> 48) as u16).max(1)
+    (hash >> 48) as u16 | 1
+}
+
+/// Bits of a hash below those that name the first bucket, whose place they would be within: the rest is an offset as it is.
+const WITHIN: u32 = size_of::<Bucket>().ilog2();
+
+/// An [`Index`] for who guesses many entries.
+#[derive(Clone, Copy)]
+pub(super) struct Guesses<'a>(HashedView<'a, Bucket>);
+
+impl Guesses<'_> {
+    /// The first bucket of `hash`, as [`Index::first_bucket`] names it.
+    #[inline(always)]
+    fn first(&self, hash: u64) -> &Bucket {
+        self.0.at_offset(hash as usize)
+    }
+
+    /// Starts loading the first bucket of `hash`.
+    #[inline(always)]
+    pub(super) fn prefetch(self, hash: u64) {
+        prefetch_read(self.first(hash));
+    }
+
+    /// The entry that most likely belongs to `hash`, by its tag in the first bucket.
+    #[inline(always)]
+    pub(super) fn guess(self, hash: u64) -> Option<u32> {
+        let bucket = self.first(hash);
+        let way = first_equal(&bucket.head, tag_of(hash));
+        bucket.entries.get(way).copied()
+    }
+
+    /// Whether there is nothing under `hash`, where [`Self::guess`] found nothing.
+    #[inline(always)]
+    pub(super) fn has_none(self, hash: u64) -> bool {
+        self.first(hash).head[PASSED] == 0
+    }
 }
 
 impl Index {
@@ -156,7 +192,7 @@ impl Index {
 
     #[inline]
     fn first_bucket(&self, hash: u64) -> u32 {
-        hash as u32 & self.mask()
+        (hash >> WITHIN) as u32 & self.mask()
     }
 
     /// The other bucket of an entry with `tag` that is in `bucket`; an involution. The same one only in an index of
@@ -178,30 +214,10 @@ impl Index {
         self.buckets.at_mut(bucket as usize)
     }
 
-    /// The first bucket of `hash`, as [`Self::first_bucket`] names it.
+    /// To guess a burst's entries by.
     #[inline(always)]
-    fn first(&self, hash: u64) -> &Bucket {
-        self.buckets.at(hash as u32 as usize)
-    }
-
-    /// Starts loading the first bucket of `hash`.
-    #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        prefetch_read(self.first(hash));
-    }
-
-    /// The entry that most likely belongs to `hash`, by its tag in the first bucket.
-    #[inline(always)]
-    pub(super) fn guess(&self, hash: u64) -> Option<u32> {
-        let bucket = self.first(hash);
-        let way = bucket.matches(tag_of(hash)).trailing_zeros();
-        bucket.entries.get(way as usize).copied()
-    }
-
-    /// Whether there is nothing under `hash`, where [`Self::guess`] found nothing.
-    #[inline(always)]
-    pub(super) fn has_none(&self, hash: u64) -> bool {
-        self.first(hash).head[PASSED] == 0
+    pub(super) fn guesses(&self) -> Guesses<'_> {
+        Guesses(self.buckets.view())
     }
 
     /// The entry under `hash` for which `is` holds.
@@ -351,6 +367,11 @@ mod tests {
         assert_eq!(used as usize, homes.len());
     }
 
+    /// A hash with the tag of this number, which no other has, and this first bucket.
+    fn hash_of(tag: u16, first: u64) -> u64 {
+        u64::from(tag) << 49 | first << WITHIN
+    }
+
     proptest! {
         #[test]
         fn keeps_its_books(
@@ -363,7 +384,7 @@ mod tests {
                 if let Some((_, bucket)) = homes.remove(&entry) {
                     index.remove(bucket, entry);
                 } else if insert {
-                    let hash = u64::from(high % 9) << 48 | low;
+                    let hash = hash_of(high % 9, low);
                     let place = index.make_room(hash, |moved, bucket| {
                         homes.get_mut(&moved).expect("a resident").1 = bucket;
                     });
@@ -390,16 +411,13 @@ mod tests {
             place.bucket
         };
         // Ten flows at home in bucket 0, ten in the second bucket of the next flow to come.
-        let late = 1_u64 << 48;
-        for tag in 2..12_u32 {
-            assert_eq!(insert(tag, u64::from(tag) << 48), 0);
+        let late = hash_of(0, 0);
+        for entry in 1..11_u16 {
+            assert_eq!(insert(entry.into(), hash_of(entry, 0)), 0);
         }
-        let second = u64::from(Index::new(1 << 6).other_bucket(0, 1));
-        for tag in 12..22_u32 {
-            assert_eq!(
-                u64::from(insert(tag, u64::from(tag) << 48 | second)),
-                second
-            );
+        let second = Index::new(1 << 6).other_bucket(0, tag_of(late));
+        for entry in 11..21_u16 {
+            assert_eq!(insert(entry.into(), hash_of(entry, second.into())), second);
         }
         assert_eq!(insert(0, late), 0, "in its first bucket after all");
         assert_eq!(moves.len(), 1);

@@ -6,7 +6,7 @@
 //! the next change, and some in between. Until then who is not found in the current index is looked for in the one that is left.
 //! All memory is taken at the start: a third more than the largest takes.
 
-use super::index::{Index, MAX_BUCKET_BITS, MEAN_FILL, Place, buckets_for};
+use super::index::{Guesses, Index, MAX_BUCKET_BITS, MEAN_FILL, Place, buckets_for};
 
 /// One index has four times the buckets of the next smaller one.
 const STEP_BITS: u32 = 2;
@@ -64,22 +64,11 @@ impl Levels {
         self.current.memory_bytes() + rest
     }
 
-    /// [`Index::prefetch`].
+    /// [`Index::guesses`]: nothing is guessed where the entry has not moved yet, so that having none is certain only while all are
+    /// settled.
     #[inline(always)]
-    pub(super) fn prefetch(&self, hash: u64) {
-        self.current.prefetch(hash);
-    }
-
-    /// [`Index::guess`]; nothing where the entry has not moved yet.
-    #[inline(always)]
-    pub(super) fn guess(&self, hash: u64) -> Option<u32> {
-        self.current.guess(hash)
-    }
-
-    /// [`Index::has_none`].
-    #[inline(always)]
-    pub(super) fn has_none(&self, hash: u64) -> bool {
-        self.current.has_none(hash) && self.leaving.is_none()
+    pub(super) fn guesses(&self) -> Guesses<'_> {
+        self.current.guesses()
     }
 
     /// [`Index::find`].

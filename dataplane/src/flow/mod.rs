@@ -26,4 +26,4 @@ pub use aging::{Aged, Fate, Timeouts};
 pub use entry::{FlowEntry, FlowKey, FlowState, Pin};
 pub use hash::FlowSeeds;
 pub(crate) use hash::{Hashing, upper};
-pub use table::{Cursor, FlowRef, FlowTable, Inserted};
+pub use table::{Ahead, Cursor, FlowRef, FlowTable, Inserted};

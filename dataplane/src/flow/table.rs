@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use dpdk::HugeSlice;
-use dpdk::prefetch::prefetch_read;
+use dpdk::prefetch::prefetch_at;
 
 use super::entry::{FlowEntry, FlowKey, FlowState};
 use super::hash::FlowSeeds;
-use super::index::MAX_ENTRIES;
+use super::index::{Guesses, MAX_ENTRIES};
 use super::levels::Levels;
 use crate::config::Flows;
 
@@ -87,6 +87,39 @@ pub struct FlowTable {
     pub(super) ageing_hand: Cursor,
 }
 
+/// Looks for a burst's flows ahead of their turn: while none changes, and with all that it takes in hand.
+#[derive(Clone, Copy)]
+pub struct Ahead<'a> {
+    guesses: Guesses<'a>,
+    is_settled: bool,
+    slab: &'a [FlowEntry],
+}
+
+impl Ahead<'_> {
+    /// First step of a look-up: starts loading the index bucket of `hash`.
+    #[inline(always)]
+    pub fn prefetch_bucket(self, hash: u64) {
+        self.guesses.prefetch(hash);
+    }
+
+    /// Second step, once the bucket is there: starts loading the entry that `hash` most likely means, and says which flow it is.
+    /// Whether it is the flow meant, or of any by then, is for [`FlowEntry::is_of`] to say: a place that is vacant is nobody's.
+    /// Where there is no guess, [`FlowRef::NONE`] is certain until [`FlowTable::changes`] changes, and [`FlowRef::UNSURE`] is not.
+    #[inline(always)]
+    #[must_use]
+    pub fn prefetch_guess(self, hash: u64) -> FlowRef {
+        if let Some(number) = self.guesses.guess(hash) {
+            prefetch_at(self.slab, number as usize);
+            return FlowRef(number);
+        }
+        if self.is_settled && self.guesses.has_none(hash) {
+            FlowRef::NONE
+        } else {
+            FlowRef::UNSURE
+        }
+    }
+}
+
 impl FlowTable {
     /// An empty table; all memory it will ever use.
     ///
@@ -126,25 +159,14 @@ impl FlowTable {
         &self.seeds
     }
 
-    /// First step of a look-up, a burst ahead: starts loading the index bucket of `hash`.
-    #[inline]
-    pub fn prefetch_bucket(&self, hash: u64) {
-        self.index.prefetch(hash);
-    }
-
-    /// Second step, once the bucket is there: starts loading the entry that `hash` most likely means, and says which flow it is.
-    /// Whether it is the flow meant, or of any by then, is for [`FlowEntry::is_of`] to say: a place that is vacant is nobody's.
-    /// Where there is no guess, [`FlowRef::NONE`] is certain until [`Self::changes`] changes, and [`FlowRef::UNSURE`] is not.
+    /// To look for a burst's flows ahead of their turn.
     #[inline(always)]
-    pub fn prefetch_guess(&self, hash: u64) -> FlowRef {
-        if let Some(number) = self.index.guess(hash) {
-            prefetch_read(&self.slab[number as usize]);
-            return FlowRef(number);
-        }
-        if self.index.has_none(hash) {
-            FlowRef::NONE
-        } else {
-            FlowRef::UNSURE
+    #[must_use]
+    pub fn ahead(&self) -> Ahead<'_> {
+        Ahead {
+            guesses: self.index.guesses(),
+            is_settled: self.index.is_settled(),
+            slab: &self.slab,
         }
     }
 

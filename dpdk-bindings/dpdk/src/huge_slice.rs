@@ -182,6 +182,16 @@ impl<T: Copy> HashedSlice<T> {
         unsafe { self.places.get_unchecked(hash & self.mask) }
     }
 
+    /// To look at it in a loop: what it takes to find a place is in hand, whatever is written meanwhile.
+    #[inline(always)]
+    #[must_use]
+    pub fn view(&self) -> HashedView<'_, T> {
+        HashedView {
+            places: &self.places,
+            offsets: self.mask * size_of::<T>(),
+        }
+    }
+
     /// The same, to change.
     #[inline(always)]
     #[must_use]
@@ -189,6 +199,28 @@ impl<T: Copy> HashedSlice<T> {
         let at = hash & self.mask;
         // SAFETY: as in `at`.
         unsafe { self.places.get_unchecked_mut(at) }
+    }
+}
+
+/// A [`HashedSlice`] for who looks at many of its places.
+#[derive(Clone, Copy)]
+pub struct HashedView<'a, T> {
+    places: &'a [T],
+    /// Each bit that a place's offset in bytes may have.
+    offsets: usize,
+}
+
+impl<'a, T> HashedView<'a, T> {
+    /// The place that `hash` names by the bits above the lowest log₂ of `T`'s size, which is to be a power of two: so they need not
+    /// be moved to be an offset.
+    #[inline(always)]
+    #[must_use]
+    pub fn at_offset(self, hash: usize) -> &'a T {
+        const { assert!(size_of::<T>().is_power_of_two()) };
+        let first = self.places.as_ptr();
+        // SAFETY: `offsets` is one less than the length, which is a power of two, times the size of T, which is another: what is
+        // masked by it is the offset of a place.
+        unsafe { &*first.byte_add(hash & self.offsets) }
     }
 }
 
@@ -215,6 +247,10 @@ mod tests {
             }
             for hash in [0, 1, made - 1, made, 3 * made + 1, usize::MAX] {
                 assert_eq!(*places.at(hash), hash % made);
+                assert_eq!(
+                    *places.view().at_offset(hash),
+                    hash / size_of::<usize>() % made
+                );
             }
         }
     }

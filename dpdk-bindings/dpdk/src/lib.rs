@@ -89,7 +89,7 @@ pub mod wait;
 
 #[cfg(feature = "hash")]
 pub use self::hash::{HashConfig, HashError, HashTable};
-pub use self::huge_slice::{HashedSlice, HugeSlice};
+pub use self::huge_slice::{HashedSlice, HashedView, HugeSlice};
 #[cfg(feature = "eal")]
 pub use self::{
     eal::{Eal, EalError},

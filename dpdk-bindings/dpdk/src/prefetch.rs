@@ -9,6 +9,12 @@ pub fn prefetch_read<T>(value: &T) {
     line(core::ptr::from_ref(value).cast());
 }
 
+/// Asks for the cache line in which the value at `at` of `values` begins, or would begin if there were so many.
+#[inline(always)]
+pub fn prefetch_at<T>(values: &[T], at: usize) {
+    line(values.as_ptr().wrapping_add(at).cast());
+}
+
 /// Asks for every cache line of `bytes`; narrow the slice to what will be read soon.
 #[inline(always)]
 pub fn prefetch_slice(bytes: &[u8]) {
@@ -45,6 +51,8 @@ mod tests {
     #[test]
     fn no_address_faults() {
         prefetch_read(&7_u64);
+        prefetch_at(&[7_u64], 0);
+        prefetch_at(&[7_u64], usize::MAX / 8);
         prefetch_slice(&[]);
         prefetch_slice(&[1; 300]);
         line(core::ptr::null());

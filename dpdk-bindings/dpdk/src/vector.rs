@@ -244,28 +244,44 @@ pub fn at_most(figures: &[u32; 64], limit: u32) -> u64 {
 #[must_use]
 pub fn equal(figures: &[u16; 12], wanted: u16) -> u32 {
     #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{
-            __m128i, _mm_cmpeq_epi16, _mm_loadl_epi64, _mm_loadu_si128, _mm_movemask_epi8,
-            _mm_packs_epi16, _mm_set1_epi16,
-        };
-        // SAFETY: every x86_64 has SSE2, which is all that these need; the loads are of the first eight figures and of the last
-        // four, and need no alignment.
-        let found = unsafe {
-            let wanted = _mm_set1_epi16(wanted as i16);
-            let first = figures.as_ptr();
-            let low = _mm_loadu_si128(first.cast::<__m128i>());
-            let high = _mm_loadl_epi64(first.add(8).cast::<__m128i>());
-            _mm_movemask_epi8(_mm_packs_epi16(
-                _mm_cmpeq_epi16(low, wanted),
-                _mm_cmpeq_epi16(high, wanted),
-            )) as u32
-        };
-        // Behind the twelve the second vector has zeros.
-        found & 0xFFF
-    }
+    // Behind the twelve the second vector has zeros.
+    return sixteen_equal(figures, wanted) & 0xFFF;
     #[cfg(not(target_arch = "x86_64"))]
     each_equal(figures, wanted)
+}
+
+/// The place of the first of twelve figures that is `wanted`; where none is, anything from twelve up.
+#[inline(always)]
+#[must_use]
+pub fn first_equal(figures: &[u16; 12], wanted: u16) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    let found = sixteen_equal(figures, wanted);
+    #[cfg(not(target_arch = "x86_64"))]
+    let found = each_equal(figures, wanted);
+    // In the width of a place, for which it needs no other instruction.
+    u64::from(found).trailing_zeros() as usize
+}
+
+/// A bit for each of twelve figures, and four zeros behind them, that is `wanted`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn sixteen_equal(figures: &[u16; 12], wanted: u16) -> u32 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi16, _mm_loadl_epi64, _mm_loadu_si128, _mm_movemask_epi8,
+        _mm_packs_epi16, _mm_set1_epi16,
+    };
+    // SAFETY: every x86_64 has SSE2, which is all that these need; the loads are of the first eight figures and of the last
+    // four, and need no alignment.
+    unsafe {
+        let wanted = _mm_set1_epi16(wanted as i16);
+        let first = figures.as_ptr();
+        let low = _mm_loadu_si128(first.cast::<__m128i>());
+        let high = _mm_loadl_epi64(first.add(8).cast::<__m128i>());
+        _mm_movemask_epi8(_mm_packs_epi16(
+            _mm_cmpeq_epi16(low, wanted),
+            _mm_cmpeq_epi16(high, wanted),
+        )) as u32
+    }
 }
 
 /// Thirty-two bytes that others are compared with, in the bits of a mask.

@@ -194,11 +194,11 @@ impl Contender for Afr {
         let table = &self.table;
         let hashes = keys.each_ref().map(|key| {
             let hash = table.hash(key);
-            table.prefetch_bucket(hash);
+            table.ahead().prefetch_bucket(hash);
             hash
         });
         // As the fast path does: who the tag points to is asked first, and the table where that is not the flow.
-        let guesses = hashes.map(|hash| table.prefetch_guess(hash));
+        let guesses = hashes.map(|hash| table.ahead().prefetch_guess(hash));
         let (mut sum, mut found) = (0, 0);
         for ((key, hash), guess) in keys.iter().zip(hashes).zip(guesses) {
             let guessed = table.get(guess).is_some_and(|entry| entry.is(key));
