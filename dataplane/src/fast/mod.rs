@@ -202,10 +202,17 @@ impl<B: PacketBuf> Hashing for Recognise<'_, B> {
         while at < self.quick.len() {
             let (packets, quick) = (&self.packets[at..], &mut self.quick[at..]);
             let (level, model, flows) = (self.level, &*self.model, self.flows);
-            let alike = if model.is_simple() {
-                recognise_alike::<B, true>(level, model, flows, &hash, packets, quick)
-            } else {
-                recognise_alike::<B, false>(level, model, flows, &hash, packets, quick)
+            let alike = match model.simply() {
+                // Each with a loop of its own.
+                Some(Kind::Request) => {
+                    let simply = Some(Kind::Request);
+                    recognise_alike(level, (model, simply), flows, &hash, packets, quick)
+                }
+                Some(Kind::Reply) => {
+                    let simply = Some(Kind::Reply);
+                    recognise_alike(level, (model, simply), flows, &hash, packets, quick)
+                }
+                _ => recognise_alike(level, (model, None), flows, &hash, packets, quick),
             };
             at += alike.packets;
             bytes += alike.bytes;
@@ -241,9 +248,9 @@ struct Alike {
 
 /// Recognises packets like the model, up to the first that is not.
 #[inline(always)]
-fn recognise_alike<B: PacketBuf, const SIMPLE: bool>(
+fn recognise_alike<B: PacketBuf>(
     level: Level,
-    model: &Model,
+    (model, simply): (&Model, Option<Kind>),
     flows: Ahead<'_>,
     hash: impl Fn(&[u8; 32], u64) -> u64,
     packets: &[B],
@@ -252,8 +259,7 @@ fn recognise_alike<B: PacketBuf, const SIMPLE: bool>(
     let mut alike = Alike::default();
     for (packet, quick) in packets.iter().zip(quick) {
         let frame = packet.data();
-        if !packet.is_contiguous() || !model.recognise::<SIMPLE>(level, frame, flows, &hash, quick)
-        {
+        if !packet.is_contiguous() || !model.recognise(simply, level, frame, flows, &hash, quick) {
             break;
         }
         alike.packets += 1;

@@ -56,8 +56,6 @@ pub(crate) struct Model {
     more: Option<More>,
     /// The flag, if it counts, by which a request asks to be dispatched anew.
     new_task: u8,
-    /// Whether it is a client's.
-    is_request: bool,
     /// What is hashed of a flow beside addresses and ports.
     upper: u64,
     shape: Shape,
@@ -69,7 +67,6 @@ impl Model {
         parts: [Masked::NOTHING; 2],
         more: None,
         new_task: 0,
-        is_request: false,
         upper: 0,
         shape: Shape::NOTHING,
     };
@@ -100,7 +97,6 @@ impl Model {
             } else {
                 0
             },
-            is_request: shape.kind == Kind::Request,
             upper: upper(0, shape.protocol),
             shape,
         }
@@ -116,26 +112,27 @@ impl Model {
         all_match(level, &self.parts, Self::of(head))
     }
 
-    /// Whether packets like it are clients' and all that tells so is in the head.
+    /// What packets like it are, where all that tells so is in the head.
     #[inline(always)]
-    pub(super) fn is_simple(&self) -> bool {
-        self.is_request && self.more.is_none()
+    pub(super) fn simply(&self) -> Option<Kind> {
+        self.more.is_none().then_some(self.shape.kind)
     }
 
     /// The flags of the object in a packet with such a head, if it is like the model in all else; anything without an object.
     #[inline(always)]
-    fn flags<const SIMPLE: bool>(&self, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
+    fn flags(&self, is_simple: bool, frame: &[u8], head: &[u8; HEAD_LEN]) -> Option<u8> {
         match &self.more {
-            Some(more) if !SIMPLE => more.flags(&self.shape, frame, head),
+            Some(more) if !is_simple => more.flags(&self.shape, frame, head),
             _ => Some(head[OPTION + FLAGS]),
         }
     }
 
     /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow by its `hash`, if it is like
-    /// the model. `false`: it is not, and `quick` is as it was. `SIMPLE`: the model is, which is asked once for many packets.
+    /// the model. `false`: it is not, and `quick` is as it was. `simply` is what the model says, asked once for many packets.
     #[inline(always)]
-    pub(super) fn recognise<const SIMPLE: bool>(
+    pub(super) fn recognise(
         &self,
+        simply: Option<Kind>,
         level: Level,
         frame: &[u8],
         flows: Ahead<'_>,
@@ -148,28 +145,28 @@ impl Model {
         if !self.is_like(level, head) {
             return false;
         }
-        let Some(flags) = self.flags::<SIMPLE>(frame, head) else {
+        let Some(flags) = self.flags(simply.is_some(), frame, head) else {
             return false;
         };
-        let l4 = usize::from(self.shape.l4);
-        let upper = frame.get(l4..l4 + UPPER);
-        let Some(upper) = upper.and_then(<[u8]>::first_chunk::<UPPER>) else {
-            return false;
-        };
-        quick.shape = self.shape;
-        quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
-        quick.known = false;
-        quick.mac = MacCheck::Unknown;
-        quick.is_sought = false;
-        if SIMPLE || self.is_request {
-            quick.is_sought = flags & self.new_task == 0;
-            let Some(addresses) = head[ETHERNET_LEN + 8..].first_chunk::<32>() else {
+        let kind = simply.unwrap_or(self.shape.kind);
+        let mut is_sought = false;
+        if kind == Kind::Request {
+            let l4 = usize::from(self.shape.l4);
+            let upper = frame.get(l4..l4 + UPPER);
+            let addresses = head[ETHERNET_LEN + 8..].first_chunk::<32>();
+            let Some((upper, addresses)) = upper.zip(addresses) else {
                 return false;
             };
             quick.ports = u32::from_le_bytes(array(upper, 0));
             quick.hash = hash(addresses, u64::from(quick.ports) | self.upper);
             flows.prefetch_bucket(quick.hash);
+            is_sought = flags & self.new_task == 0;
         }
+        quick.shape = self.shape;
+        quick.ip_len = (frame.len() - ETHERNET_LEN) as u16;
+        quick.known = false;
+        quick.mac = MacCheck::Unknown;
+        quick.is_sought = is_sought;
         true
     }
 }
