@@ -131,21 +131,21 @@ struct Numbers {
 
 impl Numbers {
     fn note(&mut self, order: ReportOrder, reports: &mut u64, lost: &mut u64) {
-        if self.span == 0 || order.boot_epoch > self.epoch {
+        if self.span == 0 || order.boot_epoch() > self.epoch {
             *self = Self {
-                epoch: order.boot_epoch,
-                top: order.seq,
+                epoch: order.boot_epoch(),
+                top: order.seq(),
                 seen: 1,
                 span: 1,
             };
             *reports += 1;
             return;
         }
-        if order.boot_epoch < self.epoch {
+        if order.boot_epoch() < self.epoch {
             return;
         }
-        if order.seq > self.top {
-            let step = order.seq - self.top;
+        if order.seq() > self.top {
+            let step = order.seq() - self.top;
             // What falls out of the window unseen is lost, and so is what the step jumps over.
             let kept = WINDOW.saturating_sub(step).min(self.span);
             let fallen = self.span - kept;
@@ -154,11 +154,11 @@ impl Numbers {
             *lost += u64::from(step.saturating_sub(WINDOW));
             self.seen = self.seen.checked_shl(step).unwrap_or(0) | 1;
             self.span = self.span.saturating_add(step).min(WINDOW);
-            self.top = order.seq;
+            self.top = order.seq();
             *reports += 1;
             return;
         }
-        let back = self.top - order.seq;
+        let back = self.top - order.seq();
         if back < WINDOW && self.seen >> back & 1 == 0 {
             self.seen |= 1 << back;
             self.span = self.span.max(back + 1);
@@ -206,7 +206,7 @@ mod tests {
 
     fn load(boot_epoch: u32, seq: u32, pending_tokens: u32, received_us: u64) -> Load {
         Load {
-            order: ReportOrder { boot_epoch, seq },
+            order: ReportOrder::new(boot_epoch, seq),
             queue_depth: 0,
             running: 0,
             pending_tokens,

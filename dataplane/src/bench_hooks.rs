@@ -104,10 +104,7 @@ mod tests {
 
     #[test]
     fn nothing_is_bent_until_it_is_asked_for() {
-        let order = ReportOrder {
-            boot_epoch: 1,
-            seq: 2,
-        };
+        let order = ReportOrder::new(1, 2);
         assert_eq!(known(order, order), order);
     }
 }

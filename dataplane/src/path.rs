@@ -206,7 +206,7 @@ pub struct Path<'a> {
     pub(crate) unix_s: u64,
     /// The configuration as the fast path compares it.
     pub(crate) plan: &'a Plan,
-    /// The way to the last reply's client.
+    /// The way to the last reply's client, under this configuration.
     pub(crate) way: Option<Way>,
     /// What the last request was believed to claim, under this configuration.
     pub(crate) claims: &'a mut Option<Claims>,

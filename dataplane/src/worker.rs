@@ -16,7 +16,7 @@ use crate::aft::residency::Overlay;
 use crate::config::OnDeath;
 use crate::counters::{Figure, LocalCounters, MAX_PORTS};
 use crate::death;
-use crate::fast::{Claims, Kind, MacCheck, Model, Plan, Quick, Tally};
+use crate::fast::{Claims, Kind, MacCheck, Model, Plan, Quick, Tally, Way};
 use crate::fingerprint::Fingerprint;
 use crate::flow::{Aged, Cursor, Fate, FlowTable, Timeouts};
 use crate::id::{Now, PortIx, WorkerId};
@@ -57,6 +57,8 @@ pub struct Worker<P: PacketPool> {
     models: Box<[Model; MAX_PORTS]>,
     /// What the last request was believed to claim, under the same configuration.
     claims: Option<Claims>,
+    /// The way to the last reply's client, likewise.
+    way: Option<Way>,
     /// Whether there is a fast path.
     fast: bool,
     /// Packets of the burst in work, between the stages.
@@ -132,6 +134,7 @@ impl<P: PacketPool> Worker<P> {
             plan,
             models: Box::new([Model::NOTHING; MAX_PORTS]),
             claims: None,
+            way: None,
             fast: true,
             items: Box::new([Item::NOTHING; BURST]),
             quick: Box::new([Quick::NOTHING; BURST]),
@@ -185,6 +188,7 @@ impl<P: PacketPool> Worker<P> {
                 self.plan = Plan::new(&aft.config, own.verifier.as_deref());
                 self.models.fill(Model::NOTHING);
                 self.claims = None;
+                self.way = None;
                 own.timeouts = Timeouts::new(&aft.config.flows, &aft.config.dispatch);
                 own.admit.configure(&aft.config.admit);
                 own.errors.configure(aft.config.admit.errors_per_s);
@@ -258,7 +262,7 @@ impl<P: PacketPool> Worker<P> {
             unix_s: now.unix_s(),
             plan: &self.plan,
             mac: MacCheck::Unknown,
-            way: None,
+            way: self.way,
             claims: &mut self.claims,
             learned: false,
             macs_checked: false,
@@ -307,6 +311,7 @@ impl<P: PacketPool> Worker<P> {
             at += 1;
             outs.tell(at, path.count(verdict).map_or(Out::NOWHERE, Out::by));
         }
+        self.way = path.way;
         let own = &mut *path.own;
         tally.enter(&mut own.counters);
         own.charges

@@ -160,7 +160,7 @@ fn reports() {
         let frames = [frame(1_000 + n)];
         quietly("a generation", || take(&mut world, 0, FABRIC, &frames));
     }
-    assert!(world.workers[0].generation().order[0].seq > 0);
+    assert!(world.workers[0].generation().order[0].seq() > 0);
 }
 
 #[test]

@@ -158,10 +158,7 @@ impl Model {
     ) -> Load {
         self.seq += 1;
         Load {
-            order: ReportOrder {
-                boot_epoch: 1,
-                seq: self.seq,
-            },
+            order: ReportOrder::new(1, self.seq),
             queue_depth: 0,
             running: 0,
             pending_tokens,

@@ -225,7 +225,7 @@ impl Lab {
     /// A report of the instance in `slot`, heard by worker 0.
     pub(crate) fn report(&self, slot: u16, seq: u32, pending_tokens: u32) {
         let load = Load {
-            order: ReportOrder { boot_epoch: 5, seq },
+            order: ReportOrder::new(5, seq),
             queue_depth: 3,
             running: 4,
             pending_tokens,

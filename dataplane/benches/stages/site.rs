@@ -124,10 +124,7 @@ fn limits(instances: u16) -> Limits {
 fn load(slot: Slot) -> Load {
     let spread = u32::from(slot.0).wrapping_mul(0x9E37_79B9) >> 8;
     Load {
-        order: ReportOrder {
-            boot_epoch: UNIX_S - 100,
-            seq: 1,
-        },
+        order: ReportOrder::new(UNIX_S - 100, 1),
         queue_depth: (spread % 8) as u16,
         running: (spread % 32) as u16,
         pending_tokens: spread % 40_000,

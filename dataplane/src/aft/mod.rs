@@ -14,7 +14,6 @@ pub mod epoch;
 mod sync;
 mod table;
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use afr_wire::{CatalogueVersion, ClassId, DomainId, Prefix, Signature};
@@ -53,43 +52,37 @@ impl SigKey {
     }
 }
 
-/// Orders an instance's reports: agent start, then number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct ReportOrder {
-    /// Unix seconds of the agent's start.
-    pub boot_epoch: u32,
-    /// Number of the report since.
-    pub seq: u32,
-}
+/// Orders an instance's reports: agent start, then number. In one figure, which is read, compared and kept in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ReportOrder(u64);
 
 impl ReportOrder {
-    /// In one number, which is compared in one step.
-    #[inline(always)]
-    const fn as_one(self) -> u64 {
-        (self.boot_epoch as u64) << 32 | self.seq as u64
-    }
-}
-
-impl Ord for ReportOrder {
-    #[inline(always)]
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.as_one().cmp(&other.as_one())
+    /// The order of report number `seq` since the agent's start at `boot_epoch`, Unix seconds.
+    #[inline]
+    #[must_use]
+    pub const fn new(boot_epoch: u32, seq: u32) -> Self {
+        Self((boot_epoch as u64) << 32 | seq as u64)
     }
 
+    /// The same as reports have it: both in network byte order, one behind the other.
     #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        if self.as_one() < other.as_one() {
-            other
-        } else {
-            self
-        }
+    #[must_use]
+    pub const fn from_be_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_be_bytes(bytes))
     }
-}
 
-impl PartialOrd for ReportOrder {
-    #[inline(always)]
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    /// Unix seconds of the agent's start.
+    #[inline]
+    #[must_use]
+    pub const fn boot_epoch(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Number of the report since.
+    #[inline]
+    #[must_use]
+    pub const fn seq(self) -> u32 {
+        self.0 as u32
     }
 }
 

@@ -4,7 +4,7 @@ use afr_wire::Place;
 
 use super::Tally;
 use super::macs::MacCheck;
-use super::quick::{Quick, object};
+use super::quick::{Quick, object_in};
 use crate::config::Route;
 use crate::id::PortIx;
 use crate::packet::PacketBuf;
@@ -86,7 +86,7 @@ impl Path<'_> {
             return None;
         }
         if has_report {
-            let report = object(frame, &quick.shape);
+            let report = object_in(frame, &quick.shape)?;
             // Known when the MACs were checked is known still, unless a report was applied since: then learning says.
             let same = if self.macs_checked && !(quick.known && self.learned) {
                 quick.known

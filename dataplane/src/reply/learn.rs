@@ -14,7 +14,7 @@ use crate::aft::{Load, ReportOrder, SigKey};
 use crate::fast::MacCheck;
 use crate::id::Slot;
 use crate::message::{EVENTS_PER_MESSAGE, KvEvent, WorkerMsg};
-use crate::packet::bytes::be32;
+use crate::packet::bytes::{array, be32};
 use crate::path::Path;
 use crate::request::verify::{Name, valid_key};
 use crate::verdict::MetadataNote;
@@ -99,10 +99,7 @@ impl Path<'_> {
     #[inline(always)]
     fn order_of(bytes: &[u8]) -> Option<ReportOrder> {
         let fixed = bytes.first_chunk::<REPORT_FIXED_LEN>()?;
-        Some(ReportOrder {
-            boot_epoch: be32(fixed, 12),
-            seq: be32(fixed, 16),
-        })
+        Some(ReportOrder::from_be_bytes(array(fixed, 12)))
     }
 
     /// Whether that report of the slot's tenant was the last to be applied.

@@ -31,10 +31,7 @@ const NOTHING: Learned = Learned {
     tenant: Incarnation(0),
     cache_generation: 0,
     load: Load {
-        order: ReportOrder {
-            boot_epoch: 0,
-            seq: 0,
-        },
+        order: ReportOrder::new(0, 0),
         queue_depth: 0,
         running: 0,
         pending_tokens: 0,

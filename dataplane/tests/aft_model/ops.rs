@@ -170,10 +170,7 @@ fn load() -> impl Strategy<Value = Load> {
         (any::<u64>(), any::<u64>()),
     )
         .prop_map(|(order, counts, rate, scores, times)| Load {
-            order: ReportOrder {
-                boot_epoch: order.0,
-                seq: order.1,
-            },
+            order: ReportOrder::new(order.0, order.1),
             queue_depth: counts.0,
             running: counts.1,
             pending_tokens: counts.2,

@@ -456,6 +456,25 @@ fn another_configuration_is_heeded_by_packets_that_look_like_those_before() {
     assert_eq!(world.figure(Figure::Drop(DropReason::MacForeign)), 2);
 }
 
+#[test]
+fn replies_go_where_another_configuration_says() {
+    let mut world = World::new(Setup::new(4));
+    let frames = vec![answer(1, None); 2];
+    let neighbours = |world: &mut World| {
+        let sent = burst(world, FABRIC, &frames).sent;
+        sent.iter().map(|(_, frame)| frame[5]).collect::<Vec<_>>()
+    };
+    let before = neighbours(&mut world);
+    assert_eq!(neighbours(&mut world), before);
+    assert_eq!(world.figure(Figure::FastPath), 4);
+    world.reload(|setup| {
+        for route in &mut setup.config.routes {
+            route.next_hop.mac[5] ^= 1;
+        }
+    });
+    assert_eq!(neighbours(&mut world), vec![before[0] ^ 1; 2]);
+}
+
 /// Most packets of a burst look like the one before, and what that one was is taken for what they are. So for each bit of the
 /// headers: the packet between two that are otherwise alike.
 #[test]

@@ -24,7 +24,7 @@ fn world(policy: PolicyKind, instances: u16) -> World {
 }
 
 fn tells(world: &mut World, n: u16, change: impl FnOnce(&mut Report)) {
-    let seq = world.aft().order[usize::from(n) - 1].seq + 1;
+    let seq = world.aft().order[usize::from(n) - 1].seq() + 1;
     let mut report = report(n, seq);
     report.sampled_at_ms = world.now.unix_ms as u32;
     change(&mut report);

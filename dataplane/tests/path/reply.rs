@@ -160,7 +160,7 @@ fn a_report_on_the_tunnel_is_read_and_goes_with_it() {
         as_routed(reply(9, service(CHAT)))
     );
     world.settle();
-    assert_eq!(world.aft().order[0].seq, 1);
+    assert_eq!(world.aft().order[0].seq(), 1);
     // A stranger's is not even looked at.
     let packet = tunnelled().from(tunnel_source(9)).reporting(&report(2, 1));
     let outcome = world.send(FABRIC, &packet);

@@ -36,7 +36,7 @@ fn is(outcome: &Outcome, note: MetadataNote) {
 }
 
 fn order(boot_epoch: u32, seq: u32) -> ReportOrder {
-    ReportOrder { boot_epoch, seq }
+    ReportOrder::new(boot_epoch, seq)
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn another_worker_may_get_the_copy() {
         let outcome = world.receive(worker, FABRIC, std::slice::from_ref(&frame));
         is(&outcome, MetadataNote::ReportSame);
     }
-    assert_eq!(world.aft().order[0].seq, 5);
+    assert_eq!(world.aft().order[0].seq(), 5);
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn heard(world: &World) -> Vec<u32> {
     let ring = &world.shared.rings[0];
     std::iter::from_fn(|| ring.pop())
         .map(|message| match message {
-            WorkerMsg::Load { load, .. } => load.order.seq,
+            WorkerMsg::Load { load, .. } => load.order.seq(),
             _ => 0,
         })
         .collect()

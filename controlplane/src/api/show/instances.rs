@@ -62,8 +62,8 @@ fn view(config: &Config, shared: &Shared, facts: InstanceFacts) -> InstanceView 
         load_class: facts.load_class,
         report: ReportView {
             age_us: facts.report_age_us,
-            boot_epoch_s: facts.order.boot_epoch,
-            seq: facts.order.seq,
+            boot_epoch_s: facts.order.boot_epoch(),
+            seq: facts.order.seq(),
             received: facts.standing.reports,
             lost: facts.standing.reports_lost,
         },

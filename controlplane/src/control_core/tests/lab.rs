@@ -65,7 +65,7 @@ impl Lab {
 
 pub(super) fn load(seq: u32, received_us: u64) -> Load {
     Load {
-        order: ReportOrder { boot_epoch: 1, seq },
+        order: ReportOrder::new(1, seq),
         queue_depth: 1,
         running: 2,
         pending_tokens: 500,
