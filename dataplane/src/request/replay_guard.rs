@@ -30,11 +30,20 @@ pub struct ReplayGuard {
 }
 
 /// The part that a time is in, and the place of its counter.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct At {
     time_s: u64,
     part: u32,
     counter: u32,
+}
+
+impl At {
+    /// Of no time.
+    const NONE: Self = Self {
+        time_s: u64::MAX,
+        part: 0,
+        counter: 0,
+    };
 }
 
 impl ReplayGuard {
@@ -47,7 +56,7 @@ impl ReplayGuard {
             seeds: FlowSeeds::new(seed.rotate_left(29)),
             limit: 0,
             part_s: 1,
-            at: At::default(),
+            at: At::NONE,
         };
         this.configure(dispatch);
         this
@@ -57,7 +66,7 @@ impl ReplayGuard {
     pub fn configure(&mut self, dispatch: &config::Dispatch) {
         self.limit = u32::from(dispatch.replay_limit);
         self.part_s = u64::from(dispatch.request_skew_s).div_ceil(PARTS).max(1);
-        self.at = At::default();
+        self.at = At::NONE;
     }
 
     /// Whether one more dispatch of `session` by `sender` is charged; if so it is counted. `now_s` may be of
@@ -70,7 +79,8 @@ impl ReplayGuard {
     #[inline(always)]
     pub(crate) fn charge_to(&mut self, now_s: u64, session: Session) -> bool {
         if self.at.time_s != now_s {
-            let part = (now_s / self.part_s) as u32;
+            // From 1 on: a place whose latest part is 0 is nobody's, and makes room before anybody's does.
+            let part = (now_s / self.part_s) as u32 + 1;
             self.at = At {
                 time_s: now_s,
                 part,
@@ -258,6 +268,19 @@ mod tests {
         }
         assert!(!guard.charge(NOW_S + 120, 1, 1));
         assert!(guard.charge(NOW_S + 140, 1, 1));
+    }
+
+    #[test]
+    fn nobody_is_forgotten_while_there_is_room() {
+        // From the first second of the clock on.
+        for now_s in [0, NOW_S] {
+            let mut guard = guard(4, 1, 120);
+            for charged in [true, false] {
+                for session in 0..4 {
+                    assert_eq!(guard.charge(now_s, 9, session), charged, "{session}");
+                }
+            }
+        }
     }
 
     #[test]
