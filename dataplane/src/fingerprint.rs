@@ -22,8 +22,8 @@ enum Means {
     Words(Key),
 }
 
-/// By block, and one that words make no use of.
-type Key = [[u64; 2]; MAX_BLOCKS + 1];
+/// By block.
+type Key = [[u64; 2]; MAX_BLOCKS];
 
 impl Fingerprint {
     /// Fingerprints under a key grown from `seed`, which is random per process.
