@@ -72,6 +72,61 @@ field!(
     pkt_len,
     set_pkt_len
 );
+/// Whether `data_len` follows `pkt_len` directly, as in every release so far, so that both are changed in one step.
+const LENGTHS_ARE_ONE: bool = cfg!(target_endian = "little")
+    && crate::DPDK_SYS_MBUF_DATA_LEN == crate::DPDK_SYS_MBUF_PKT_LEN + 4;
+
+/// Adds `n` to `pkt_len` and `data_len` of a packet's first segment, modulo 2⁶⁴ where they are read as one number: so that the two's
+/// complement of a number subtracts it.
+///
+/// # Safety
+/// As for writing the two.
+#[inline(always)]
+unsafe fn add_to_lengths(mbuf: *mut rte_mbuf, n: u64) {
+    // SAFETY: the caller has the mbuf to itself. Both lengths and the sixteen bits behind them lie within the struct, and are
+    // read and written without asking for alignment.
+    unsafe {
+        let lengths = mbuf.byte_add(crate::DPDK_SYS_MBUF_PKT_LEN).cast::<u64>();
+        lengths.write_unaligned(lengths.read_unaligned().wrapping_add(n));
+    }
+}
+
+/// Makes a packet's first segment, and with it the packet, `n` bytes longer: `pkt_len` and `data_len`.
+///
+/// # Safety
+/// `mbuf` points to a packet's first segment, which nobody else reads or writes during the call, and whose `data_off` is or will be
+/// such that `data_off + data_len <= buf_len`.
+#[inline(always)]
+pub unsafe fn lengthen(mbuf: *mut rte_mbuf, n: u16) {
+    // SAFETY: the caller's. The segment's length stays below 2^16 and the packet's below 2^32, so nothing is carried from
+    // one to the other.
+    unsafe {
+        if LENGTHS_ARE_ONE {
+            add_to_lengths(mbuf, u64::from(n) << 32 | u64::from(n));
+        } else {
+            set_data_len(mbuf, data_len(mbuf) + n);
+            set_pkt_len(mbuf, pkt_len(mbuf) + u32::from(n));
+        }
+    }
+}
+
+/// Makes them `n` bytes shorter.
+///
+/// # Safety
+/// As for [`lengthen`], and `n` is at most the segment's `data_len`.
+#[inline(always)]
+pub unsafe fn shorten(mbuf: *mut rte_mbuf, n: u16) {
+    // SAFETY: the caller's. Neither length is less than n, so nothing is borrowed.
+    unsafe {
+        if LENGTHS_ARE_ONE {
+            add_to_lengths(mbuf, (u64::from(n) << 32 | u64::from(n)).wrapping_neg());
+        } else {
+            set_data_len(mbuf, data_len(mbuf) - n);
+            set_pkt_len(mbuf, pkt_len(mbuf) - u32::from(n));
+        }
+    }
+}
+
 field!(
     "Number of segments; valid in the first segment.",
     DPDK_SYS_MBUF_NB_SEGS,

@@ -1,5 +1,8 @@
 //! A keyed hash of short texts by carry-less multiplication, where the processor has it (PCLMULQDQ).
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m128i;
+
 /// Blocks of sixteen bytes that a text may have.
 pub const MAX_BLOCKS: usize = 16;
 
@@ -61,45 +64,64 @@ impl std::fmt::Debug for Carryless {
 #[inline]
 fn hash(key: &[[u8; 16]; MAX_BLOCKS], bytes: &[u8]) -> u64 {
     use std::arch::x86_64::{
-        __m128i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
-        _mm_setzero_si128, _mm_xor_si128,
-    };
-    let load = |block: &[u8; 16]| {
-        // SAFETY: the load is of a whole array of sixteen bytes, and needs no alignment.
-        unsafe { _mm_loadu_si128(block.as_ptr().cast::<__m128i>()) }
-    };
-    let product = |block: __m128i, key: &[u8; 16]| {
-        let both = _mm_xor_si128(block, load(key));
-        _mm_clmulepi64_si128::<0x10>(both, both)
-    };
-    let mut sum = _mm_setzero_si128();
-    let mut add = |blocks: &[[u8; 16]], first: usize| {
-        for (block, key) in blocks.iter().zip(&key[first..]) {
-            sum = _mm_xor_si128(sum, product(load(block), key));
-        }
+        _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_xor_si128,
     };
     // As many blocks from the front as from the back, some bytes twice: nearly all texts are of a length that makes these few
     // enough, and none of them waits for another.
-    if (32..=64).contains(&bytes.len()) {
-        add(bytes[..32].as_chunks().0, 0);
-        add(bytes[bytes.len() - 32..].as_chunks().0, 2);
+    let sum = if (32..=64).contains(&bytes.len()) {
+        _mm_xor_si128(
+            products(bytes[..32].as_chunks().0, key),
+            products(bytes[bytes.len() - 32..].as_chunks().0, &key[2..]),
+        )
     } else if (64..=128).contains(&bytes.len()) {
-        add(bytes[..64].as_chunks().0, 0);
-        add(bytes[bytes.len() - 64..].as_chunks().0, 4);
+        _mm_xor_si128(
+            products(bytes[..64].as_chunks().0, key),
+            products(bytes[bytes.len() - 64..].as_chunks().0, &key[4..]),
+        )
     } else {
-        let bytes = &bytes[..bytes.len().min(16 * MAX_BLOCKS)];
-        let (whole, rest) = bytes.as_chunks();
-        add(whole, 0);
-        if !rest.is_empty() {
-            add(&[padded_block(rest)], whole.len());
-        }
-    }
+        others(key, bytes)
+    };
     // The upper half times x⁶⁴, and what of that is above x⁶⁴ again, at most four bits.
     let fold = _mm_cvtsi64_si128(FOLD as i64);
     let once = _mm_clmulepi64_si128::<0x01>(sum, fold);
     let twice = _mm_clmulepi64_si128::<0x01>(once, fold);
     let folded = _mm_cvtsi128_si64(_mm_xor_si128(sum, _mm_xor_si128(once, twice))) as u64;
     folded ^ (bytes.len() as u64) << 1
+}
+
+/// The sum of the products of blocks with their keys, of 128 bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "pclmulqdq")]
+#[inline]
+fn products(blocks: &[[u8; 16]], keys: &[[u8; 16]]) -> __m128i {
+    use std::arch::x86_64::{
+        _mm_clmulepi64_si128, _mm_loadu_si128, _mm_setzero_si128, _mm_xor_si128,
+    };
+    let load = |block: &[u8; 16]| {
+        // SAFETY: the load is of a whole array of sixteen bytes, and needs no alignment.
+        unsafe { _mm_loadu_si128(block.as_ptr().cast::<__m128i>()) }
+    };
+    let pairs = blocks.iter().zip(keys);
+    pairs.fold(_mm_setzero_si128(), |sum, (block, key)| {
+        let both = _mm_xor_si128(load(block), load(key));
+        _mm_xor_si128(sum, _mm_clmulepi64_si128::<0x10>(both, both))
+    })
+}
+
+/// The same of texts of any length, block by block. Out of the way of those of a common one.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "pclmulqdq")]
+#[cold]
+#[inline(never)]
+fn others(key: &[[u8; 16]; MAX_BLOCKS], bytes: &[u8]) -> __m128i {
+    use std::arch::x86_64::_mm_xor_si128;
+    let bytes = &bytes[..bytes.len().min(16 * MAX_BLOCKS)];
+    let (whole, rest) = bytes.as_chunks();
+    let sum = products(whole, key);
+    if rest.is_empty() {
+        return sum;
+    }
+    _mm_xor_si128(sum, products(&[padded_block(rest)], &key[whole.len()..]))
 }
 
 /// Sixteen bytes or fewer, with zeros behind.

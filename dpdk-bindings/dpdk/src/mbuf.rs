@@ -180,8 +180,7 @@ impl Mbuf {
         // unchanged. pkt_len grows by what the first data_len grows by.
         unsafe {
             raw::set_data_off(mbuf, raw::data_off(mbuf) - n);
-            raw::set_data_len(mbuf, raw::data_len(mbuf) + n);
-            raw::set_pkt_len(mbuf, raw::pkt_len(mbuf) + u32::from(n));
+            raw::lengthen(mbuf, n);
         }
     }
 
@@ -220,8 +219,7 @@ impl Mbuf {
         // shrinks by.
         unsafe {
             raw::set_data_off(mbuf, raw::data_off(mbuf) + n);
-            raw::set_data_len(mbuf, raw::data_len(mbuf) - n);
-            raw::set_pkt_len(mbuf, raw::pkt_len(mbuf) - u32::from(n));
+            raw::shorten(mbuf, n);
         }
     }
 
