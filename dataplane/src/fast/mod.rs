@@ -76,7 +76,7 @@ impl Path<'_> {
             |level| {
                 let flows = self.own.flows.ahead();
                 let quick = &mut quick[..packets.len().min(BURST)];
-                let bytes = self.own.flows.seeds().with(Recognise {
+                let recognised = self.own.flows.seeds().with(Recognise {
                     level,
                     plan: self.plan,
                     port: self.plan.port(ingress),
@@ -85,8 +85,10 @@ impl Path<'_> {
                     quick: &mut *quick,
                     model,
                 });
-                find_all(quick, flows);
-                bytes
+                if recognised.any_requests {
+                    find_all(quick, flows);
+                }
+                recognised.bytes
             },
         )
     }
@@ -191,12 +193,20 @@ struct Recognise<'a, B> {
     model: &'a mut Model,
 }
 
-impl<B: PacketBuf> Hashing for Recognise<'_, B> {
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+struct Recognised {
     /// Bytes that there are.
-    type Done = usize;
+    bytes: usize,
+    /// Whether there may be clients' packets among them. The flows of others are nobody's to ask for.
+    any_requests: bool,
+}
+
+impl<B: PacketBuf> Hashing for Recognise<'_, B> {
+    type Done = Recognised;
 
     #[inline(always)]
-    fn with(self, hash: impl Fn(&[u8; 32], u64) -> u64) -> usize {
+    fn with(self, hash: impl Fn(&[u8; 32], u64) -> u64) -> Recognised {
         let (mut at, mut bytes) = (0, 0);
         let mut looked_at = None;
         while at < self.quick.len() {
@@ -233,7 +243,10 @@ impl<B: PacketBuf> Hashing for Recognise<'_, B> {
             at += 1;
             bytes += packet.data().len();
         }
-        bytes
+        Recognised {
+            bytes,
+            any_requests: looked_at.is_some() || self.model.is_request(),
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Quick {
     pub(super) ip_len: u16,
     /// Source and destination port, as the header has them, the first byte lowest.
     pub(super) ports: u32,
-    /// The flow it probably is of; only ever of a client's packet that is not to be dispatched anew.
+    /// The flow that a client's packet probably is of; none of one to be dispatched anew. Of other packets it says nothing.
     pub(super) flow: FlowRef,
     /// The flow's hash.
     pub(crate) hash: u64,

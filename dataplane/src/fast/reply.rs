@@ -46,14 +46,13 @@ impl Path<'_> {
         let source = address(frame, ETHERNET_LEN + 8);
         let has_report = quick.shape.object_len != 0;
         // Whose report it is was told with the MACs, and it is mostly the sender's.
-        let reporter = if self.macs_checked && has_report {
-            quick.reporter
+        let sender = if self.macs_checked
+            && has_report
+            && let Some(reporter) = quick.reporter
+        {
+            self.aft.slot_behind_near(reporter, source)
         } else {
-            None
-        };
-        let sender = match reporter {
-            Some(reporter) => self.aft.slot_behind_near(reporter, source),
-            None => self.aft.slot_behind(source),
+            self.aft.slot_behind(source)
         }?;
         let inner_at = usize::from(quick.shape.l4);
         let inner = frame.get(inner_at..)?;

@@ -112,6 +112,12 @@ impl Model {
         all_match(level, &self.parts, Self::of(head))
     }
 
+    /// Whether packets like it are clients'.
+    #[inline(always)]
+    pub(super) fn is_request(&self) -> bool {
+        self.shape.kind == Kind::Request
+    }
+
     /// What packets like it are, where all that tells so is in the head.
     #[inline(always)]
     pub(super) fn simply(&self) -> Option<Kind> {
