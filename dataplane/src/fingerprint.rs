@@ -1,11 +1,12 @@
 //! Keyed fingerprints of metadata: what "verified before" means for a flow.
 //!
-//! Where the processor can, the bytes are hashed in GF(2⁶⁴) ([`Carryless`]): of two texts one key in 2⁶⁴ makes their hashes equal, and one
-//! bit is given up. Elsewhere by NH (Black et al., *UMAC: Fast and Secure Message Authentication*, CRYPTO 1999, §4.2) in words of
-//! 64 bits: one multiplication for sixteen bytes, none waiting for another. For any two texts of one length, one key in 2⁶⁴
-//! at the most makes their sums of 128 bits equal. Of these the halves are then added bit by bit, and one bit is given up.
+//! Where the processor has what [`dpdk::vector::wide`] asks for, the bytes are hashed in GF(2⁶⁴) ([`carryless::hash`]): of two texts one key in 2⁶⁴ makes
+//! their hashes equal, or two where one has a block more, and one bit is given up. Elsewhere by NH (Black et al., *UMAC: Fast and Secure
+//! Message Authentication*, CRYPTO 1999, §4.2) in words of 64 bits: one multiplication for sixteen bytes, none waiting for another. For any two texts of
+//! one length, one key in 2⁶⁴ at the most makes their sums of 128 bits equal. Of these the halves are then added bit by bit, and one bit is given up.
 
-use dpdk::carryless::{Carryless, MAX_BLOCKS, padded_block};
+use dpdk::carryless::{self, MAX_BLOCKS, padded_block};
+use dpdk::vector::Level;
 
 /// The bit of a flow's fingerprint that says what its bytes were worth.
 const USABLE: u64 = 1;
@@ -14,43 +15,25 @@ const LONGEST: usize = 16 * MAX_BLOCKS;
 
 /// Makes fingerprints, under a key of its own.
 #[derive(Clone)]
-pub struct Fingerprint(Means);
-
-#[derive(Clone)]
-enum Means {
-    Carryless(Carryless),
-    Words(Key),
-}
-
-/// By block.
-type Key = [[u64; 2]; MAX_BLOCKS];
+pub struct Fingerprint(carryless::Key);
 
 impl Fingerprint {
     /// Fingerprints under a key grown from `seed`, which is random per process.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let key = Self::key(seed);
-        let bytes = key.map(|[low, high]| u128::from(low) | u128::from(high) << 64);
-        Self(match Carryless::new(bytes.map(u128::to_le_bytes)) {
-            Some(carryless) => Means::Carryless(carryless),
-            None => Means::Words(key),
-        })
-    }
-
-    fn key(seed: u64) -> Key {
         let mut state = seed;
-        std::array::from_fn(|_| [splitmix64(&mut state), splitmix64(&mut state)])
+        let mut next =
+            || u128::from(splitmix64(&mut state)) | u128::from(splitmix64(&mut state)) << 64;
+        Self(std::array::from_fn(|_| next().to_le_bytes()))
     }
 
-    /// The fingerprint of `bytes`, of which the first 256 count and the length: 63 bits.
+    /// The fingerprint of `bytes`, of which the first 256 count and the length: 63 bits. By means that
+    /// the code in hand has: `level` is what [`wide`](dpdk::vector::wide) said or [`Level::here`], or this is another one.
     #[inline(always)]
     #[must_use]
-    pub fn of(&self, bytes: &[u8]) -> u64 {
-        let hash = match &self.0 {
-            Means::Carryless(means) => means.of(bytes),
-            Means::Words(key) => by_words(key, bytes),
-        };
-        hash & !USABLE
+    pub fn of(&self, level: Level, bytes: &[u8]) -> u64 {
+        let hash = carryless::hash(level, &self.0, bytes);
+        hash.unwrap_or_else(|| by_words(&self.0, bytes)) & !USABLE
     }
 
     /// What a flow keeps of it: the fingerprint, and whether the bytes were worth acting on.
@@ -75,7 +58,7 @@ impl std::fmt::Debug for Fingerprint {
 }
 
 #[inline(never)]
-fn by_words(key: &Key, bytes: &[u8]) -> u64 {
+fn by_words(key: &carryless::Key, bytes: &[u8]) -> u64 {
     // Past the bit that is given up.
     let mut sum = (bytes.len() as u128) << 1;
     let bytes = &bytes[..bytes.len().min(LONGEST)];
@@ -96,10 +79,10 @@ fn by_words(key: &Key, bytes: &[u8]) -> u64 {
 
 /// What sixteen bytes add to the sum.
 #[inline(always)]
-fn product(key: [u64; 2], block: &[u8; 16]) -> u128 {
-    let block = u128::from_le_bytes(*block);
-    let low = (block as u64).wrapping_add(key[0]);
-    let high = ((block >> 64) as u64).wrapping_add(key[1]);
+fn product(key: [u8; 16], block: &[u8; 16]) -> u128 {
+    let [key, block] = [key, *block].map(u128::from_le_bytes);
+    let low = (block as u64).wrapping_add(key as u64);
+    let high = ((block >> 64) as u64).wrapping_add((key >> 64) as u64);
     u128::from(low) * u128::from(high)
 }
 
@@ -116,12 +99,12 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// By every means.
-    fn all(seed: u64) -> [Fingerprint; 2] {
-        [
-            Fingerprint::new(seed),
-            Fingerprint(Means::Words(Fingerprint::key(seed))),
-        ]
+    /// Fingerprints by every means.
+    fn all(seed: u64) -> [impl Fn(&[u8]) -> u64; 2] {
+        [Level::here(), Level::LEAST].map(|level| {
+            let fingerprint = Fingerprint::new(seed);
+            move |bytes: &[u8]| fingerprint.of(level, bytes)
+        })
     }
 
     fn text(len: usize) -> Vec<u8> {
@@ -136,11 +119,11 @@ mod tests {
             for len in 0..=LONGEST {
                 let mut text = text(len);
                 texts += 1;
-                seen.insert(fingerprint.of(&text));
+                seen.insert(fingerprint(&text));
                 for bit in 0..len * 8 {
                     text[bit / 8] ^= 1 << (bit % 8);
                     texts += 1;
-                    seen.insert(fingerprint.of(&text));
+                    seen.insert(fingerprint(&text));
                     text[bit / 8] ^= 1 << (bit % 8);
                 }
             }
@@ -152,25 +135,25 @@ mod tests {
     fn zeros_behind_and_bytes_swapped_are_told() {
         for fingerprint in all(7) {
             let zeros: HashSet<u64> = (0..=LONGEST)
-                .map(|len| fingerprint.of(&vec![0; len]))
+                .map(|len| fingerprint(&vec![0; len]))
                 .collect();
             assert_eq!(zeros.len(), LONGEST + 1);
             let mut swapped = text(64);
             swapped.swap(3, 19);
-            assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
+            assert_ne!(fingerprint(&swapped), fingerprint(&text(64)));
             swapped.copy_from_slice(&text(64));
             swapped.rotate_left(16);
-            assert_ne!(fingerprint.of(&swapped), fingerprint.of(&text(64)));
+            assert_ne!(fingerprint(&swapped), fingerprint(&text(64)));
         }
     }
 
     #[test]
     fn another_seed_is_another_fingerprint() {
         let prints: HashSet<u64> = (0..100)
-            .map(|seed| Fingerprint::new(seed).of(&text(52)))
+            .map(|seed| Fingerprint::new(seed).of(Level::here(), &text(52)))
             .collect();
         assert_eq!(prints.len(), 100);
-        let print = Fingerprint::new(1).of(&text(52));
+        let print = Fingerprint::new(1).of(Level::here(), &text(52));
         for usable in [false, true] {
             assert_eq!(
                 Fingerprint::read(Fingerprint::mark(print, usable)),
@@ -182,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_longer_than_an_option_does_not_panic() {
         for fingerprint in all(7) {
-            assert_ne!(fingerprint.of(&text(257)), fingerprint.of(&text(300)));
+            assert_ne!(fingerprint(&text(257)), fingerprint(&text(300)));
         }
     }
 }

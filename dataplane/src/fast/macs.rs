@@ -12,7 +12,7 @@ use afr_wire::{
 };
 use arrayvec::ArrayVec;
 use dpdk::prefetch::prefetch_read;
-use dpdk::vector::wide;
+use dpdk::vector::{Level, wide};
 
 use super::claims::KEY;
 use super::quick::{Kind, Quick, addresses, object, object_in};
@@ -94,10 +94,10 @@ impl Path<'_> {
     fn wanted<B: PacketBuf>(&self, packets: &[B], quick: &mut [Quick]) -> Places {
         wide(
             #[inline(always)]
-            |_| {
+            |level| {
                 let mut wanted = Places::NONE;
                 for (at, (packet, quick)) in packets.iter().zip(quick).enumerate() {
-                    let is_wanted = self.needs_mac(packet.data(), quick);
+                    let is_wanted = self.needs_mac(level, packet.data(), quick);
                     wanted.add(at, is_wanted);
                 }
                 wanted
@@ -146,7 +146,7 @@ impl Path<'_> {
     /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not
     /// the flow's last one. Where it is of a flow, takes the fingerprint of the request, for it is needed again.
     #[inline(always)]
-    fn needs_mac(&self, frame: &[u8], quick: &mut Quick) -> bool {
+    fn needs_mac(&self, level: Level, frame: &[u8], quick: &mut Quick) -> bool {
         if !quick.has_object() {
             return false;
         }
@@ -168,7 +168,7 @@ impl Path<'_> {
             return self.has_mac(frame, object, quick);
         }
         quick.known = true;
-        quick.print = self.own.fingerprint.of(object);
+        quick.print = self.own.fingerprint.of(level, object);
         let is_changed = Fingerprint::read(entry.fingerprint).0 != quick.print;
         if is_changed && let Some(path) = self.paths.get(entry.instance().0.index()) {
             prefetch_read(path);

@@ -62,7 +62,7 @@ impl Path<'_> {
                 quick.print
             } else {
                 let object = object_in(frame, &quick.shape)?;
-                own.fingerprint.of(object)
+                own.fingerprint.of(level, object)
             };
             let (last, usable) = Fingerprint::read(entry.fingerprint);
             if print == last {

@@ -6,9 +6,10 @@
 
 use super::boundary::Boundary;
 use super::dispatch::{opens, prompt_tokens};
-use afr_wire::RequestView;
-
 use super::verify::{Origin, Usable, origin_of};
+use afr_wire::RequestView;
+use dpdk::vector::Level;
+
 use crate::config::{Class, OnDeath};
 use crate::death;
 use crate::fingerprint::Fingerprint;
@@ -98,7 +99,7 @@ impl Path<'_> {
         if let Some(found) = found {
             let bytes = found.of(buf.data());
             let (print, usable) = Fingerprint::read(self.own.flows.entry(flow).fingerprint);
-            let new = self.own.fingerprint.of(bytes);
+            let new = self.own.fingerprint.of(Level::here(), bytes);
             if new != print {
                 if let Err(reason) = self.changed(&origin_of(item), flow, new, bytes) {
                     return Verdict::Drop(reason, None);

@@ -4,6 +4,7 @@ use super::dispatch::{Placement, opens};
 use super::score::View;
 use super::verify::Usable;
 use afr_wire::Prefix;
+use dpdk::vector::Level;
 
 use crate::aft::SigKey;
 use crate::aft::residency::Said;
@@ -123,7 +124,7 @@ impl Path<'_> {
             entry.note_sent(seq.wrapping_add(len));
         }
         if let Some(found) = item.parsed.request {
-            let print = self.own.fingerprint.of(found.of(buf.data()));
+            let print = self.own.fingerprint.of(Level::here(), found.of(buf.data()));
             entry.fingerprint = Fingerprint::mark(print, usable);
             if usable {
                 entry.note_metadata();

@@ -3,6 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::__m128i;
 
+use crate::vector::Level;
+
 /// Blocks of sixteen bytes that a text may have.
 pub const MAX_BLOCKS: usize = 16;
 
@@ -10,7 +12,10 @@ pub const MAX_BLOCKS: usize = 16;
 #[cfg(any(test, target_arch = "x86_64"))]
 const FOLD: u64 = 0x1B;
 
-/// Hashes of up to 256 bytes under a secret key: the sum over blocks that the text is cut into, as its length says, of products in GF(2⁶⁴), each of the two halves of
+/// A secret and random key, by block.
+pub type Key = [[u8; 16]; MAX_BLOCKS];
+
+/// The hash of `bytes`, of which the first 256 count and the length, where the code in hand may use PCLMULQDQ: the sum over blocks that the text is cut into, as its length says, of products in GF(2⁶⁴), each of the two halves of
 /// a block, to which the key's are added (the CLNH of Lemire and Kaser, *Faster 64-bit universal hashing using carry-less
 /// multiplications*, J. Cryptographic Engineering 2016, §4, with the product taken modulo x⁶⁴ + x⁴ + x³ + x + 1), and of twice the length.
 ///
@@ -18,51 +23,22 @@ const FOLD: u64 = 0x1B;
 /// term of the difference is the other half's key times something that is not 0, and nothing else contains that key; under two
 /// at the most where one text has a block more, whose product is the difference. Where only the length differs the hashes do. So every
 /// bit of the hash may be used, and the lowest may be left out.
-#[derive(Clone)]
-pub struct Carryless {
-    /// By block.
-    key: [[u8; 16]; MAX_BLOCKS],
-}
-
-impl Carryless {
-    /// One, if the processor can. The key is secret, and random.
-    #[must_use]
-    pub fn new(key: [[u8; 16]; MAX_BLOCKS]) -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("pclmulqdq") {
-            return Some(Self { key });
-        }
-        let _ = key;
-        None
+#[inline(always)]
+#[must_use]
+pub fn hash(level: Level, key: &Key, bytes: &[u8]) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    if level.is_wide() {
+        // SAFETY: there is such a level only where the processor has been asked for PCLMULQDQ, among others.
+        return Some(unsafe { hashed(key, bytes) });
     }
-
-    /// The hash of `bytes`, of which the first 256 count and the length.
-    #[inline(always)]
-    #[must_use]
-    pub fn of(&self, bytes: &[u8]) -> u64 {
-        #[cfg(target_arch = "x86_64")]
-        {
-            // SAFETY: `new` made this one only after the processor was asked for PCLMULQDQ.
-            unsafe { hash(&self.key, bytes) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = bytes;
-            0 // never: `new` makes none
-        }
-    }
-}
-
-impl std::fmt::Debug for Carryless {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Carryless(secret)")
-    }
+    let _ = (level, key, bytes);
+    None
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "pclmulqdq")]
 #[inline]
-fn hash(key: &[[u8; 16]; MAX_BLOCKS], bytes: &[u8]) -> u64 {
+fn hashed(key: &Key, bytes: &[u8]) -> u64 {
     use std::arch::x86_64::{
         _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_xor_si128,
     };
@@ -113,7 +89,7 @@ fn products(blocks: &[[u8; 16]], keys: &[[u8; 16]]) -> __m128i {
 #[target_feature(enable = "pclmulqdq")]
 #[cold]
 #[inline(never)]
-fn others(key: &[[u8; 16]; MAX_BLOCKS], bytes: &[u8]) -> __m128i {
+fn others(key: &Key, bytes: &[u8]) -> __m128i {
     use std::arch::x86_64::_mm_xor_si128;
     let bytes = &bytes[..bytes.len().min(16 * MAX_BLOCKS)];
     let (whole, rest) = bytes.as_chunks();
@@ -157,7 +133,7 @@ mod tests {
     }
 
     /// What the documentation says.
-    fn told(key: &[[u8; 16]; MAX_BLOCKS], bytes: &[u8]) -> u64 {
+    fn told(key: &Key, bytes: &[u8]) -> u64 {
         let mut sum = 2 * bytes.len() as u64;
         let bytes = &bytes[..bytes.len().min(256)];
         let half = match bytes.len() {
@@ -216,16 +192,10 @@ mod tests {
             key: [[u8; 16]; MAX_BLOCKS],
             bytes in prop::collection::vec(any::<u8>(), 0..300),
         ) {
-            if let Some(hash) = Carryless::new(key) {
-                prop_assert_eq!(hash.of(&bytes), told(&key, &bytes));
+            if let Some(hash) = hash(Level::here(), &key, &bytes) {
+                prop_assert_eq!(hash, told(&key, &bytes));
             }
-        }
-    }
-
-    #[test]
-    fn the_key_is_not_shown() {
-        if let Some(hash) = Carryless::new([[7; 16]; MAX_BLOCKS]) {
-            assert_eq!(format!("{hash:?}"), "Carryless(secret)");
+            prop_assert_eq!(super::hash(Level::LEAST, &key, &bytes), None);
         }
     }
 }

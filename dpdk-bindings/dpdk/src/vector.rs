@@ -19,6 +19,15 @@ pub struct Level {
 }
 
 impl Level {
+    /// What every processor has.
+    pub const LEAST: Self = Self { wide: false };
+
+    /// Whether it has what [`wide`] says.
+    #[inline(always)]
+    pub(crate) const fn is_wide(self) -> bool {
+        self.wide
+    }
+
     /// The processor's, asked for.
     #[inline(always)]
     #[must_use]
@@ -41,7 +50,7 @@ pub fn wide<R>(work: impl FnOnce(Level) -> R) -> R {
         // SAFETY: the processor has been asked for every feature that `v3` needs.
         return unsafe { v3(work) };
     }
-    work(Level { wide: false })
+    work(Level::LEAST)
 }
 
 /// Whether the processor has every feature that `v3` enables.
