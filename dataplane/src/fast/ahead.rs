@@ -6,6 +6,8 @@
 
 use afr_wire::{CatalogueVersion, DomainId, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature};
 
+use dpdk::vector::Level;
+
 use super::quick::{Quick, addresses, object_in};
 use crate::aft::SigKey;
 use crate::packet::bytes::{array, be16};
@@ -17,7 +19,7 @@ const N_PREFIXES: usize = 27;
 impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
     #[inline(always)]
-    pub(super) fn foresee(&self, frame: &[u8], quick: &mut Quick) {
+    pub(super) fn foresee(&self, level: Level, frame: &[u8], quick: &mut Quick) {
         let (Some(object), Some(addresses)) = (object_in(frame, &quick.shape), addresses(frame))
         else {
             return;
@@ -29,7 +31,7 @@ impl Path<'_> {
             return;
         };
         let session = u64::from_be_bytes(array(fixed, 16));
-        quick.session = self.own.replay.fingerprint_of(source, session);
+        quick.session = self.own.replay.fingerprint_of(level, source, session);
         self.own.replay.prefetch(quick.session);
         if fixed[N_PREFIXES] == 0 {
             return;

@@ -160,12 +160,12 @@ impl Path<'_> {
             return false;
         };
         let Some(entry) = self.own.flows.get(quick.flow) else {
-            return self.has_mac(frame, object, quick);
+            return self.has_mac(level, frame, object, quick);
         };
         let is_of = |addresses| entry.is_of(addresses, quick.ports, quick.shape.protocol);
         if !addresses(frame).is_some_and(is_of) {
             quick.flow = FlowRef::UNSURE;
-            return self.has_mac(frame, object, quick);
+            return self.has_mac(level, frame, object, quick);
         }
         quick.known = true;
         quick.print = self.own.fingerprint.of(level, object);
@@ -173,17 +173,17 @@ impl Path<'_> {
         if is_changed && let Some(path) = self.paths.get(entry.instance().0.index()) {
             prefetch_read(path);
         }
-        is_changed && self.has_mac(frame, object, quick)
+        is_changed && self.has_mac(level, frame, object, quick)
     }
 
     /// Whether the request in the packet has a MAC.
     #[inline(always)]
-    fn has_mac(&self, frame: &[u8], request: &[u8], quick: &mut Quick) -> bool {
+    fn has_mac(&self, level: Level, frame: &[u8], request: &[u8], quick: &mut Quick) -> bool {
         if !is_unsigned(request) {
             return true;
         }
         quick.mac = MacCheck::Right;
-        self.foresee(frame, quick);
+        self.foresee(level, frame, quick);
         false
     }
 
@@ -235,13 +235,13 @@ impl Path<'_> {
         let right = verifier.finish(&self.plan.masters);
         wide(
             #[inline(always)]
-            |_| {
+            |level| {
                 for (bit, at) in lanes.iter().take(count).enumerate() {
                     let at = usize::from(*at);
                     if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
                         quick.mac = MacCheck::of(right >> bit & 1 != 0);
                         if quick.mac == MacCheck::Right && quick.shape.kind == Kind::Request {
-                            self.foresee(packet.data(), quick);
+                            self.foresee(level, packet.data(), quick);
                         }
                     }
                 }
@@ -289,7 +289,7 @@ impl Path<'_> {
             for (bit, (at, _)) in checked.enumerate() {
                 quick[*at].mac = MacCheck::of(right >> bit & 1 != 0);
                 if quick[*at].mac == MacCheck::Right {
-                    self.foresee(packets[*at].data(), &mut quick[*at]);
+                    self.foresee(Level::here(), packets[*at].data(), &mut quick[*at]);
                 }
             }
         }

@@ -23,7 +23,6 @@ mod reply;
 pub(crate) use claims::Claims;
 pub(crate) use macs::MacCheck;
 pub(crate) use plan::Plan;
-use plan::PlanPort;
 pub(crate) use quick::{Kind, Quick};
 pub(crate) use reply::Way;
 pub(crate) use shape::Model;
@@ -31,7 +30,7 @@ pub(crate) use shape::Model;
 use dpdk::vector::{Level, wide};
 
 use crate::counters::{Figure, LocalCounters};
-use crate::flow::{Ahead, Hashing};
+use crate::flow::Ahead;
 use crate::id::PortIx;
 use crate::outs::{Out, Outs};
 use crate::packet::PacketBuf;
@@ -76,21 +75,64 @@ impl Path<'_> {
             |level| {
                 let flows = self.own.flows.ahead();
                 let quick = &mut quick[..packets.len().min(BURST)];
-                let recognised = self.own.flows.seeds().with(Recognise {
-                    level,
-                    plan: self.plan,
-                    port: self.plan.port(ingress),
-                    flows,
-                    packets,
-                    quick: &mut *quick,
-                    model,
-                });
-                if recognised.any_requests {
+                let (bytes, any_requests) =
+                    self.recognise_all(level, ingress, flows, packets, quick, model);
+                // The flows of others are nobody's to ask for.
+                if any_requests {
                     find_all(quick, flows);
                 }
-                recognised.bytes
+                bytes
             },
         )
+    }
+
+    /// Says what each packet may be. Returns the bytes that there are, and whether there may be clients' packets among them.
+    #[inline(always)]
+    fn recognise_all<B: PacketBuf>(
+        &self,
+        level: Level,
+        ingress: PortIx,
+        flows: Ahead<'_>,
+        packets: &[B],
+        quick: &mut [Quick],
+        model: &mut Model,
+    ) -> (usize, bool) {
+        let port = self.plan.port(ingress);
+        let (mut at, mut bytes) = (0, 0);
+        let mut looked_at = None;
+        while at < quick.len() {
+            let (packets, quick) = (&packets[at..], &mut quick[at..]);
+            let alike = match model.simply() {
+                // Each with a loop of its own.
+                Some(Kind::Request) => {
+                    recognise_alike(level, (model, Some(Kind::Request)), flows, packets, quick)
+                }
+                Some(Kind::Reply) => {
+                    recognise_alike(level, (model, Some(Kind::Reply)), flows, packets, quick)
+                }
+                _ => recognise_alike(level, (model, None), flows, packets, quick),
+            };
+            at += alike.packets;
+            bytes += alike.bytes;
+            let others = (packets.get(alike.packets), quick.get_mut(alike.packets));
+            let (Some(packet), Some(quick)) = others else {
+                break;
+            };
+            // It is the model of those after it, and of itself.
+            if looked_at != Some(at)
+                && packet.is_contiguous()
+                && let Some(seen) = self.plan.look(port, packet.data())
+            {
+                *model = seen;
+                looked_at = Some(at);
+                continue;
+            }
+            quick.shape.kind = Kind::Whole;
+            quick.is_sought = false;
+            at += 1;
+            bytes += packet.data().len();
+        }
+        (bytes, looked_at.is_some() || model.is_request())
     }
 
     /// Sends the packets from `at` on their way, up to the first that is not one of this `kind` for the fast path. Returns
@@ -182,74 +224,6 @@ impl Path<'_> {
     }
 }
 
-/// What it takes to recognise a burst.
-struct Recognise<'a, B> {
-    level: Level,
-    plan: &'a Plan,
-    port: &'a PlanPort,
-    flows: Ahead<'a>,
-    packets: &'a [B],
-    quick: &'a mut [Quick],
-    model: &'a mut Model,
-}
-
-/// What came of it.
-#[derive(Debug, Clone, Copy)]
-struct Recognised {
-    /// Bytes that there are.
-    bytes: usize,
-    /// Whether there may be clients' packets among them. The flows of others are nobody's to ask for.
-    any_requests: bool,
-}
-
-impl<B: PacketBuf> Hashing for Recognise<'_, B> {
-    type Done = Recognised;
-
-    #[inline(always)]
-    fn with(self, hash: impl Fn(&[u8; 32], u64) -> u64) -> Recognised {
-        let (mut at, mut bytes) = (0, 0);
-        let mut looked_at = None;
-        while at < self.quick.len() {
-            let (packets, quick) = (&self.packets[at..], &mut self.quick[at..]);
-            let (level, model, flows) = (self.level, &*self.model, self.flows);
-            let alike = match model.simply() {
-                // Each with a loop of its own.
-                Some(Kind::Request) => {
-                    let simply = Some(Kind::Request);
-                    recognise_alike(level, (model, simply), flows, &hash, packets, quick)
-                }
-                Some(Kind::Reply) => {
-                    let simply = Some(Kind::Reply);
-                    recognise_alike(level, (model, simply), flows, &hash, packets, quick)
-                }
-                _ => recognise_alike(level, (model, None), flows, &hash, packets, quick),
-            };
-            at += alike.packets;
-            bytes += alike.bytes;
-            let Some((packet, quick)) = self.packets.get(at).zip(self.quick.get_mut(at)) else {
-                break;
-            };
-            // It is the model of those after it, and of itself.
-            if looked_at != Some(at)
-                && packet.is_contiguous()
-                && let Some(seen) = self.plan.look(self.port, packet.data())
-            {
-                *self.model = seen;
-                looked_at = Some(at);
-                continue;
-            }
-            quick.shape.kind = Kind::Whole;
-            quick.is_sought = false;
-            at += 1;
-            bytes += packet.data().len();
-        }
-        Recognised {
-            bytes,
-            any_requests: looked_at.is_some() || self.model.is_request(),
-        }
-    }
-}
-
 // Loops by name: the compiler takes it from their arguments that what they write is nothing of what they read, and reads that once.
 
 /// Packets, and their bytes.
@@ -265,14 +239,13 @@ fn recognise_alike<B: PacketBuf>(
     level: Level,
     (model, simply): (&Model, Option<Kind>),
     flows: Ahead<'_>,
-    hash: impl Fn(&[u8; 32], u64) -> u64,
     packets: &[B],
     quick: &mut [Quick],
 ) -> Alike {
     let mut alike = Alike::default();
     for (packet, quick) in packets.iter().zip(quick) {
         let frame = packet.data();
-        if !packet.is_contiguous() || !model.recognise(simply, level, frame, flows, &hash, quick) {
+        if !packet.is_contiguous() || !model.recognise(simply, level, frame, flows, quick) {
             break;
         }
         alike.packets += 1;

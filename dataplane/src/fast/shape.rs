@@ -133,7 +133,7 @@ impl Model {
         }
     }
 
-    /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow by its `hash`, if it is like
+    /// Says in `quick` what the packet of `frame` may be, and starts loading what it takes to find its flow, if it is like
     /// the model. `false`: it is not, and `quick` is as it was. `simply` is what the model says, asked once for many packets.
     #[inline(always)]
     pub(super) fn recognise(
@@ -142,7 +142,6 @@ impl Model {
         level: Level,
         frame: &[u8],
         flows: Ahead<'_>,
-        hash: impl Fn(&[u8; 32], u64) -> u64,
         quick: &mut Quick,
     ) -> bool {
         let Some(head) = head_of(frame) else {
@@ -164,7 +163,7 @@ impl Model {
                 return false;
             };
             quick.ports = u32::from_le_bytes(array(upper, 0));
-            quick.hash = hash(addresses, u64::from(quick.ports) | self.upper);
+            quick.hash = flows.hash(level, addresses, u64::from(quick.ports) | self.upper);
             flows.prefetch_bucket(quick.hash);
             is_sought = flags & self.new_task == 0;
         }

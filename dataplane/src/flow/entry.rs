@@ -1,5 +1,7 @@
 //! A flow and what is kept of it.
 
+use dpdk::vector::Level;
+
 use super::hash::{FlowSeeds, upper};
 use crate::id::{ClassIx, Incarnation, Slot};
 
@@ -41,8 +43,14 @@ impl FlowKey {
     #[inline]
     #[must_use]
     pub fn hash(&self, seeds: &FlowSeeds) -> u64 {
+        self.hash_at(Level::here(), seeds)
+    }
+
+    /// The same by what there is at this level.
+    #[inline(always)]
+    pub(super) fn hash_at(&self, level: Level, seeds: &FlowSeeds) -> u64 {
         let ports = wire_ports(self.sport, self.dport);
-        seeds.of(&self.src, &self.dst, upper(ports, self.proto))
+        seeds.of(level, &self.src, &self.dst, upper(ports, self.proto))
     }
 }
 

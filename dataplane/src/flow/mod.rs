@@ -25,5 +25,5 @@ pub mod aging;
 pub use aging::{Aged, Fate, Timeouts};
 pub use entry::{FlowEntry, FlowKey, FlowState, Pin};
 pub use hash::FlowSeeds;
-pub(crate) use hash::{Hashing, upper};
+pub(crate) use hash::upper;
 pub use table::{Ahead, Cursor, FlowRef, FlowTable, Inserted};

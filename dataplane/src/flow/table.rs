@@ -5,8 +5,9 @@ use std::fmt;
 
 use dpdk::HugeSlice;
 use dpdk::prefetch::prefetch_at;
+use dpdk::vector::Level;
 
-use super::entry::{FlowEntry, FlowKey, FlowState};
+use super::entry::{FlowEntry, FlowKey, FlowState, halves};
 use super::hash::FlowSeeds;
 use super::index::{Guesses, MAX_ENTRIES};
 use super::levels::Levels;
@@ -90,12 +91,20 @@ pub struct FlowTable {
 /// Looks for a burst's flows ahead of their turn: while none changes, and with all that it takes in hand.
 #[derive(Clone, Copy)]
 pub struct Ahead<'a> {
+    seeds: &'a FlowSeeds,
     guesses: Guesses<'a>,
     is_settled: bool,
     slab: &'a [FlowEntry],
 }
 
 impl Ahead<'_> {
+    /// The hash of a flow in its parts: its addresses as a header has them, and [`upper`](super::upper).
+    #[inline(always)]
+    pub(crate) fn hash(self, level: Level, addresses: &[u8; 32], upper: u64) -> u64 {
+        let (source, destination) = halves(addresses);
+        self.seeds.of(level, source, destination, upper)
+    }
+
     /// First step of a look-up: starts loading the index bucket of `hash`.
     #[inline(always)]
     pub fn prefetch_bucket(self, hash: u64) {
@@ -153,17 +162,12 @@ impl FlowTable {
         key.hash(&self.seeds)
     }
 
-    /// What hashes are made by, for those who have many keys in their parts.
-    #[inline(always)]
-    pub(crate) const fn seeds(&self) -> &FlowSeeds {
-        &self.seeds
-    }
-
     /// To look for a burst's flows ahead of their turn.
     #[inline(always)]
     #[must_use]
     pub fn ahead(&self) -> Ahead<'_> {
         Ahead {
+            seeds: &self.seeds,
             guesses: self.index.guesses(),
             is_settled: self.index.is_settled(),
             slab: &self.slab,

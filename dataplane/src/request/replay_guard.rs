@@ -8,6 +8,8 @@
 //! that length holds more than the limit, wherever it begins.
 
 use super::assoc::{Assoc, Placed, Secret, Stamped};
+use dpdk::vector::Level;
+
 use crate::config;
 use crate::flow::FlowSeeds;
 
@@ -107,14 +109,14 @@ impl ReplayGuard {
 
     /// The fingerprint of a sender's session.
     pub(crate) fn fingerprint(&self, sender: u128, session: u64) -> Session {
-        self.fingerprint_of(&sender.to_be_bytes(), session)
+        self.fingerprint_of(Level::here(), &sender.to_be_bytes(), session)
     }
 
     /// The same of a sender's address as it is in a packet.
     #[inline(always)]
-    pub(crate) fn fingerprint_of(&self, sender: &[u8; 16], session: u64) -> Session {
+    pub(crate) fn fingerprint_of(&self, level: Level, sender: &[u8; 16], session: u64) -> Session {
         // 0 is nobody's.
-        Session(self.seeds.of(sender, &[0; 16], session).max(1))
+        Session(self.seeds.of(level, sender, &[0; 16], session).max(1))
     }
 
     /// Memory held, in bytes; the same from [`Self::new`] on.

@@ -1,57 +1,48 @@
 //! A keyed hash of what makes a flow, by rounds of AES, where the processor has them (AES-NI).
 
-/// Hashes of 40 bytes under a secret key, for tables whose keys strangers choose.
+use crate::vector::Level;
+
+/// A secret and random key.
+#[derive(Clone)]
+#[repr(align(16))]
+pub struct Key(pub [[u8; 16]; 3]);
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(secret)")
+    }
+}
+
+/// The hash of 40 bytes under a secret key, for tables whose keys strangers choose, where the code in hand may use AES-NI. All its
+/// bits are usable.
 ///
 /// Four rounds of AES: sixteen bytes whitened, then each round adds what is next, the second sixteen, the last eight, and twice
 /// the key. Every byte goes through two rounds at least after it was added, in which it reaches all sixteen of the state.
 /// The first sixteen are whitened by a secret, so that nobody knows what a difference in them becomes; it is meant for the source
 /// address, for a stranger who could choose the second as well as the first could make them cancel each other in one of some
 /// 2⁶ attempts, without seeing which. It is no MAC.
-#[derive(Clone)]
-#[repr(align(16))]
-pub struct AesHash {
-    key: [[u8; 16]; 3],
-}
-
-impl AesHash {
-    /// One, if the processor can. The key is secret, and random.
-    #[must_use]
-    pub fn new(key: [[u8; 16]; 3]) -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("aes") {
-            return Some(Self { key });
-        }
-        let _ = key;
-        None
+#[inline(always)]
+#[must_use]
+pub fn hash(
+    level: Level,
+    key: &Key,
+    first: &[u8; 16],
+    second: &[u8; 16],
+    last: u64,
+) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    if level.is_wide() {
+        // SAFETY: there is such a level only where the processor has been asked for AES-NI, among others.
+        return Some(unsafe { hashed(key, first, second, last) });
     }
-
-    /// The hash. All its bits are usable.
-    #[inline(always)]
-    #[must_use]
-    pub fn of(&self, first: &[u8; 16], second: &[u8; 16], last: u64) -> u64 {
-        #[cfg(target_arch = "x86_64")]
-        {
-            // SAFETY: `new` made this one only after the processor was asked for AES-NI.
-            unsafe { hash(&self.key, first, second, last) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            let _ = (first, second, last);
-            0 // never: `new` makes none
-        }
-    }
-}
-
-impl std::fmt::Debug for AesHash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AesHash(secret)")
-    }
+    let _ = (level, key, first, second, last);
+    None
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "aes")]
 #[inline]
-fn hash(key: &[[u8; 16]; 3], first: &[u8; 16], second: &[u8; 16], last: u64) -> u64 {
+fn hashed(Key(key): &Key, first: &[u8; 16], second: &[u8; 16], last: u64) -> u64 {
     use std::arch::x86_64::{
         __m128i, _mm_aesenc_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
         _mm_xor_si128,
@@ -73,7 +64,19 @@ mod tests {
 
     use super::*;
 
-    const KEY: [[u8; 16]; 3] = [[0x3C; 16], [0x96; 16], [0x5A; 16]];
+    const KEY: Key = Key([[0x3C; 16], [0x96; 16], [0x5A; 16]]);
+
+    /// What hashes under a key, if the processor can.
+    fn hashing(key: Key) -> Option<impl Fn(&[u8; 16], &[u8; 16], u64) -> u64> {
+        let hash = move |level, first: &[u8; 16], second: &[u8; 16], last| {
+            hash(level, &key, first, second, last)
+        };
+        assert_eq!(hash(Level::LEAST, &[0; 16], &[0; 16], 0), None);
+        hash(Level::here(), &[0; 16], &[0; 16], 0)?;
+        Some(move |first: &[u8; 16], second: &[u8; 16], last| {
+            hash(Level::here(), first, second, last).unwrap()
+        })
+    }
 
     /// S-box of AES (FIPS 197 §5.1.1): the inverse in GF(2⁸), and an affine map.
     fn sub(byte: u8) -> u8 {
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn is_four_rounds_of_the_standard() {
-        let Some(hash) = AesHash::new(KEY) else {
+        let Some(hash) = hashing(KEY) else {
             return;
         };
         let text = |seed: u8| std::array::from_fn(|at| (at as u8).wrapping_mul(seed) ^ seed);
@@ -116,22 +119,22 @@ mod tests {
             let last = u64::from(seed) << 32 | 0x1F90_C350;
             let mut tail = [0; 16];
             tail[..8].copy_from_slice(&last.to_le_bytes());
-            let mut state = std::array::from_fn(|at| first[at] ^ KEY[0][at]);
-            for key in [second, tail, KEY[1], KEY[2]] {
+            let mut state = std::array::from_fn(|at| first[at] ^ KEY.0[0][at]);
+            for key in [second, tail, KEY.0[1], KEY.0[2]] {
                 state = round(state, key);
             }
             let expected = u64::from_le_bytes(*state.first_chunk().unwrap());
-            assert_eq!(hash.of(&first, &second, last), expected);
+            assert_eq!(hash(&first, &second, last), expected);
         }
     }
 
     #[test]
     fn every_bit_counts() {
-        let Some(hash) = AesHash::new(KEY) else {
+        let Some(hash) = hashing(KEY) else {
             return;
         };
         let (mut first, mut second, last) = ([0x20; 16], [0x11; 16], 6_u64 << 32 | 8_000);
-        let base = hash.of(&first, &second, last);
+        let base = hash(&first, &second, last);
         let mut seen = HashSet::from([base]);
         let mut changed = 0;
         for bit in 0..320 {
@@ -139,17 +142,17 @@ mod tests {
             let other = match bit / 8 {
                 at @ 0..16 => {
                     first[at] ^= flip;
-                    let other = hash.of(&first, &second, last);
+                    let other = hash(&first, &second, last);
                     first[at] ^= flip;
                     other
                 }
                 at @ 16..32 => {
                     second[at - 16] ^= flip;
-                    let other = hash.of(&first, &second, last);
+                    let other = hash(&first, &second, last);
                     second[at - 16] ^= flip;
                     other
                 }
-                _ => hash.of(&first, &second, last ^ 1 << (bit - 256)),
+                _ => hash(&first, &second, last ^ 1 << (bit - 256)),
             };
             seen.insert(other);
             changed += (base ^ other).count_ones();
@@ -157,8 +160,8 @@ mod tests {
         // A bit of the first part of the key is as one of the first text.
         for key in 1..3 {
             let mut other = KEY;
-            other[key][5] ^= 1;
-            seen.insert(AesHash::new(other).map_or(base, |hash| hash.of(&first, &second, last)));
+            other.0[key][5] ^= 1;
+            seen.insert(hashing(other).map_or(base, |hash| hash(&first, &second, last)));
         }
         assert_eq!(seen.len(), 323);
         // Half of the bits, give or take nine standard deviations (of 320 · 64 bits, 71.6).
@@ -167,7 +170,7 @@ mod tests {
 
     #[test]
     fn neighbours_spread() {
-        let Some(hash) = AesHash::new(KEY) else {
+        let Some(hash) = hashing(KEY) else {
             return;
         };
         // Clients of one /64, a port each, as flows come: a fair share in each of 4,096 places, by either end of the hash.
@@ -176,7 +179,7 @@ mod tests {
             for port in 0..1_024_u64 {
                 let mut source = [0x20; 16];
                 source[15] = client;
-                let hash = hash.of(&source, &[0x11; 16], 17 << 32 | 8_000 << 16 | port);
+                let hash = hash(&source, &[0x11; 16], 17 << 32 | 8_000 << 16 | port);
                 low[(hash & 0xFFF) as usize] += 1;
                 high[(hash >> 52) as usize] += 1;
             }
