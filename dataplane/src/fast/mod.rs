@@ -127,8 +127,8 @@ impl Path<'_> {
                 looked_at = Some(at);
                 continue;
             }
-            quick.shape.kind = Kind::Whole;
-            quick.is_sought = false;
+            // Nor what the packet was that lay here in another burst.
+            *quick = Quick::NOTHING;
             at += 1;
             bytes += packet.data().len();
         }

@@ -106,6 +106,26 @@ fn what_is_refused_is_what_the_whole_path_refuses() {
     assert!(refused > 300 && taken > 300, "{refused} {taken}");
 }
 
+/// What was found out of a forgery is not taken for what is found out of another burst's packet in its place.
+#[test]
+fn a_packet_for_the_whole_path_is_not_refused_for_one_before_it() {
+    let [mut fast, mut whole] = worlds();
+    let forgery = |port| forged(&datagram(port, service(CHAT)).asking(&request()));
+    // Behind an Ethernet frame's packet there may be padding; the fast path is not for those.
+    let mut padded = datagram(2_000, service(CHAT)).asking(&request()).frame();
+    padded.extend([0; 4]);
+    let bursts = [
+        [1_000, 1_001, 1_002].map(forgery),
+        [forgery(1_003), padded.clone(), padded],
+    ];
+    let [_, sent] = bursts.map(|frames| {
+        let after = burst(&mut fast, EDGE, &frames);
+        assert_eq!(after, burst(&mut whole, EDGE, &frames));
+        after.sent.len()
+    });
+    assert_eq!(sent, 2);
+}
+
 /// A burst of nothing else goes nowhere, counted packet by packet.
 #[test]
 fn a_burst_of_forgeries_leaves_nothing() {
