@@ -324,6 +324,13 @@ mod tests {
                 assert!(a >= last);
                 last = a;
             }
+            // Nobody writes any more.
+            let last = shared.snapshot();
+            assert!(
+                forwarded
+                    .iter()
+                    .all(|figure| last.figure(*figure) == 20_000)
+            );
         });
     }
 }

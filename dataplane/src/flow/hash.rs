@@ -13,9 +13,9 @@ use crate::fingerprint::splitmix64;
 /// The secret that [`FlowKey::hash`](super::FlowKey::hash) depends on, so that nobody outside can choose flows which collide.
 #[derive(Clone)]
 pub struct FlowSeeds {
-    /// For rounds of AES.
+    /// For rounds of AES, where the processor has what [`dpdk::vector::wide`] asks for.
     key: aes_hash::Key,
-    /// For multiplications, where there are none.
+    /// For multiplications, elsewhere.
     per_hasher: u64,
     shared: SharedSeed,
 }
@@ -34,8 +34,8 @@ impl FlowSeeds {
         }
     }
 
-    /// The hash of 40 bytes, of which a stranger chooses the first freely, and the last. By what `level` the code in hand is, which is
-    /// the same for all code that runs on a processor.
+    /// The hash of 40 bytes, of which a stranger chooses the first freely, and the last. By means that the code in hand has: `level` is what
+    /// [`wide`](dpdk::vector::wide) said or [`Level::here`], or this is another one.
     #[inline(always)]
     pub(crate) fn of(&self, level: Level, first: &[u8; 16], second: &[u8; 16], last: u64) -> u64 {
         aes_hash::hash(level, &self.key, first, second, last)

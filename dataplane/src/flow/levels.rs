@@ -198,7 +198,7 @@ mod tests {
     /// Hashes that share buckets and tags.
     fn hash(entry: u32, spread: u64) -> u64 {
         let mixed = u64::from(entry).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^ mixed >> 29 ^ (u64::from(entry) % spread) << 48
+        mixed ^ mixed >> 29 ^ (u64::from(entry) % spread) << 49
     }
 
     struct World {

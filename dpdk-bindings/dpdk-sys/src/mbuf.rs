@@ -95,7 +95,7 @@ unsafe fn add_to_lengths(mbuf: *mut rte_mbuf, n: u64) {
 ///
 /// # Safety
 /// `mbuf` points to a packet's first segment, which nobody else reads or writes during the call, and whose `data_off` is or will be
-/// such that `data_off + data_len <= buf_len`.
+/// such that `data_off + data_len <= buf_len`; `pkt_len` is at least `data_len`, and stays below 2³².
 #[inline(always)]
 pub unsafe fn lengthen(mbuf: *mut rte_mbuf, n: u16) {
     // SAFETY: the caller's. The segment's length stays below 2^16 and the packet's below 2^32, so nothing is carried from

@@ -1,4 +1,5 @@
-//! A keyed hash of what makes a flow, by rounds of AES, where the processor has them (AES-NI).
+//! A keyed hash of what makes a flow, by rounds of AES, where the processor has them (AES-NI) and all else that
+//! [`wide`](crate::vector::wide) asks for.
 
 use crate::vector::Level;
 
@@ -13,8 +14,8 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// The hash of 40 bytes under a secret key, for tables whose keys strangers choose, where the code in hand may use AES-NI. All its
-/// bits are usable.
+/// The hash of 40 bytes under a secret key, for tables whose keys strangers choose, where the code in hand may use AES-NI; `None`
+/// elsewhere. All its bits are usable.
 ///
 /// Four rounds of AES: sixteen bytes whitened, then each round adds what is next, the second sixteen, the last eight, and twice
 /// the key. Every byte goes through two rounds at least after it was added, in which it reaches all sixteen of the state.

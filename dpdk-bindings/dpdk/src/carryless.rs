@@ -1,4 +1,5 @@
-//! A keyed hash of short texts by carry-less multiplication, where the processor has it (PCLMULQDQ).
+//! A keyed hash of short texts by carry-less multiplication, where the processor has it (PCLMULQDQ) and all else that
+//! [`wide`](crate::vector::wide) asks for.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::__m128i;
@@ -15,7 +16,7 @@ const FOLD: u64 = 0x1B;
 /// A secret and random key, by block.
 pub type Key = [[u8; 16]; MAX_BLOCKS];
 
-/// The hash of `bytes`, of which the first 256 count and the length, where the code in hand may use PCLMULQDQ: the sum over blocks that the text is cut into, as its length says, of products in GF(2⁶⁴), each of the two halves of
+/// The hash of `bytes`, of which the first 256 count and the length, where the code in hand may use PCLMULQDQ, `None` elsewhere: the sum over blocks that the text is cut into, as its length says, of products in GF(2⁶⁴), each of the two halves of
 /// a block, to which the key's are added (the CLNH of Lemire and Kaser, *Faster 64-bit universal hashing using carry-less
 /// multiplications*, J. Cryptographic Engineering 2016, §4, with the product taken modulo x⁶⁴ + x⁴ + x³ + x + 1), and of twice the length.
 ///

@@ -182,6 +182,15 @@ impl<T: Copy> HashedSlice<T> {
         unsafe { self.places.get_unchecked(hash & self.mask) }
     }
 
+    /// The same, to change.
+    #[inline(always)]
+    #[must_use]
+    pub fn at_mut(&mut self, hash: usize) -> &mut T {
+        let at = hash & self.mask;
+        // SAFETY: as in `at`.
+        unsafe { self.places.get_unchecked_mut(at) }
+    }
+
     /// To look at it in a loop: what it takes to find a place is in hand, whatever is written meanwhile.
     #[inline(always)]
     #[must_use]
@@ -190,15 +199,6 @@ impl<T: Copy> HashedSlice<T> {
             places: &self.places,
             offsets: self.mask * size_of::<T>(),
         }
-    }
-
-    /// The same, to change.
-    #[inline(always)]
-    #[must_use]
-    pub fn at_mut(&mut self, hash: usize) -> &mut T {
-        let at = hash & self.mask;
-        // SAFETY: as in `at`.
-        unsafe { self.places.get_unchecked_mut(at) }
     }
 }
 
