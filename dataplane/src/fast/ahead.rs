@@ -5,7 +5,6 @@
 //! bring nearer, is kept with the packet: it is charged by that.
 
 use afr_wire::{CatalogueVersion, DomainId, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature};
-
 use dpdk::vector::Level;
 
 use super::quick::{Quick, addresses, object_in};

@@ -4,12 +4,12 @@
 //! Exits: forwarded; a new flow after all (a SYN on a closing or idle entry, or on one whose instance is dead);
 //! [`DropReason::InstanceDead`], answered as the class says.
 
-use super::boundary::Boundary;
-use super::dispatch::{opens, prompt_tokens};
-use super::verify::{Origin, Usable, origin_of};
 use afr_wire::RequestView;
 use dpdk::vector::Level;
 
+use super::boundary::Boundary;
+use super::dispatch::{opens, prompt_tokens};
+use super::verify::{Origin, Usable, origin_of};
 use crate::config::{Class, OnDeath};
 use crate::death;
 use crate::fingerprint::Fingerprint;

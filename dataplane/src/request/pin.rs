@@ -1,11 +1,11 @@
 //! What a dispatch leaves behind: a charge, what its instance will hold, and the flow.
 
-use super::dispatch::{Placement, opens};
-use super::score::View;
-use super::verify::Usable;
 use afr_wire::Prefix;
 use dpdk::vector::Level;
 
+use super::dispatch::{Placement, opens};
+use super::score::View;
+use super::verify::Usable;
 use crate::aft::SigKey;
 use crate::aft::residency::Said;
 use crate::death;

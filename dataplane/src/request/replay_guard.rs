@@ -7,9 +7,9 @@
 //! The window slides: charges are counted in eighths of it, the present one and the eight before, so that no window of
 //! that length holds more than the limit, wherever it begins.
 
-use super::assoc::{Assoc, Placed, Secret, Stamped};
 use dpdk::vector::Level;
 
+use super::assoc::{Assoc, Placed, Secret, Stamped};
 use crate::config;
 use crate::flow::FlowSeeds;
 

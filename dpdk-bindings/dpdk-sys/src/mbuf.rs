@@ -116,6 +116,8 @@ pub unsafe fn lengthen(mbuf: *mut rte_mbuf, n: u16) {
 /// As for [`lengthen`], and `n` is at most the segment's `data_len`.
 #[inline(always)]
 pub unsafe fn shorten(mbuf: *mut rte_mbuf, n: u16) {
+    // SAFETY: the caller's: the mbuf is live.
+    debug_assert!(n <= unsafe { data_len(mbuf) }, "shorter than nothing");
     // SAFETY: the caller's. Neither length is less than n, so nothing is borrowed.
     unsafe {
         if LENGTHS_ARE_ONE {

@@ -33,7 +33,7 @@
 //!
 //! # Without DPDK
 //!
-//! With `default-features = false` the crate links nothing and offers [`prefetch`], [`tsc`], [`vector`], [`carryless`], [`aes_hash`], [`HugeSlice`] and [`HashedSlice`] alone, for packet
+//! With `default-features = false` the crate links nothing and offers [`prefetch`], [`tsc`], [`vector`], [`carryless`], [`aes_hash`], [`HugeSlice`], [`HashedSlice`] and [`HashedView`] alone, for packet
 //! code that also runs in tests, fuzzers and replays.
 //!
 //! # Example
