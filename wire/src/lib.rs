@@ -86,7 +86,7 @@ pub use object::{Object, Place};
 pub use report::{Event, EventOp, Report, ReportView};
 pub use request::{Labels, Request, RequestForm, RequestView};
 pub use signature::{DomainKey, SignatureChain};
-pub use verifier::{ExpandedMaster, MAX_LANES, Signers, Verifier};
+pub use verifier::{Checks, ExpandedMaster, MAX_LANES, Signers, Verifier};
 
 /// Experiment identifier: the first two bytes of every object. Experimental code points are
 /// shared, so an option of our type with another identifier is somebody else's.

@@ -84,9 +84,15 @@ pub struct Verifier {
     engine: Engine,
     batch: Batch<BLOCKS>,
     senders: [Sender; LANES],
-    /// Nothing, if all are as the first.
-    various: u64,
+}
+
+/// Requests and reports that a [`Verifier`] is given to be checked together.
+#[derive(Debug)]
+pub struct Checks<'v> {
+    verifier: &'v mut Verifier,
     count: usize,
+    /// Nothing, if all senders are as the first.
+    various: u64,
 }
 
 /// Whose key is to be derived.
@@ -136,17 +142,27 @@ impl Verifier {
             engine,
             batch: Batch::default(),
             senders: [Sender::NOBODY; LANES],
-            various: 0,
-            count: 0,
         }
     }
 
-    /// A master key in the form that [`Self::finish`] takes.
+    /// A master key in the form that [`Checks::finish`] takes.
     #[must_use]
     pub fn expand(&self, key: &MasterKey) -> ExpandedMaster {
         self.engine.master(key.as_bytes())
     }
 
+    /// Begins to take requests and reports, to be checked together.
+    #[inline(always)]
+    pub fn begin(&mut self) -> Checks<'_> {
+        Checks {
+            verifier: self,
+            count: 0,
+            various: 0,
+        }
+    }
+}
+
+impl Checks<'_> {
     /// Takes one more request, given as its bytes, of which the last are taken to be the MAC. Whether they are a well-formed
     /// request at all is for [`Object::parse`](crate::Object::parse) to say. `addresses` are the packet's source and final
     /// destination; `protocol` and `destination_port` as in [`RequestContext`](crate::RequestContext).
@@ -169,7 +185,7 @@ impl Verifier {
         if !lens.contains(&object.len()) || lane >= LANES {
             return false;
         }
-        self.batch.expect(lane, *mac);
+        self.verifier.batch.expect(lane, *mac);
         let source = addresses
             .first_chunk()
             .copied()
@@ -180,7 +196,7 @@ impl Verifier {
         };
         self.taken(lane, sender);
 
-        let text = self.batch.text(lane);
+        let text = self.verifier.batch.text(lane);
         put(text, 0, REQUEST_KIND_AND_LABEL.to_le_bytes());
         put(text, 5, *addresses);
         let port = u32::from(destination_port.swap_bytes());
@@ -206,13 +222,13 @@ impl Verifier {
         if lane >= LANES {
             return false;
         }
-        self.batch.expect(lane, *mac);
+        self.verifier.batch.expect(lane, *mac);
         let sender = Sender {
             name: u128::from(u32::from_le_bytes(*instance)),
             whose: signers.whose.reports(),
         };
         self.taken(lane, sender);
-        let text = self.batch.text(lane);
+        let text = self.verifier.batch.text(lane);
         put(text, 0, REPORT_KIND_AND_LABEL.to_le_bytes());
         self.object::<REPORT_PREFIX_LEN, { whole_blocks(REPORT_FIXED_LEN + MAC_LEN) }>(
             lane, object,
@@ -223,9 +239,9 @@ impl Verifier {
     /// The lane, the next, is of this sender.
     #[inline(always)]
     fn taken(&mut self, lane: usize, sender: Sender) {
-        self.senders[lane % LANES] = sender;
-        let various = if lane == 0 { 0 } else { self.various };
-        self.various = various | sender.differs(&self.senders[0]);
+        let senders = &mut self.verifier.senders;
+        senders[lane % LANES] = sender;
+        self.various |= sender.differs(&senders[0]);
         self.count = lane + 1;
     }
 
@@ -233,7 +249,7 @@ impl Verifier {
     /// least, which are whole blocks.
     #[inline(always)]
     fn object<const PREFIX: usize, const LEAST: usize>(&mut self, lane: usize, object: &[u8]) {
-        let text = self.batch.text(lane);
+        let text = self.verifier.batch.text(lane);
         let signed = object.len() - MAC_LEN;
         // Whole blocks, the last into the tag, which is as long as one. Those of every object at once.
         if let (Some(first), Some(place)) = (
@@ -252,10 +268,10 @@ impl Verifier {
         // Zeros for the tag, and what ends a text whose last block is not whole; otherwise it is behind the last.
         put(text, PREFIX + signed, [0; MAC_LEN]);
         put(text, PREFIX + object.len(), 0x80_u128.to_le_bytes());
-        self.batch.end(lane, PREFIX + object.len());
+        self.verifier.batch.end(lane, PREFIX + object.len());
     }
 
-    /// How many were taken since the last [`Self::finish`]; no more are than [`MAX_LANES`].
+    /// How many were taken; no more are than [`MAX_LANES`].
     #[inline]
     #[must_use]
     pub const fn count(&self) -> usize {
@@ -265,17 +281,21 @@ impl Verifier {
     /// Checks those that were taken. Bit *i* of the answer says whether object *i* is its sender's. Takes the same time wherever
     /// a tag differs.
     #[inline]
-    pub fn finish(&mut self, masters: &[ExpandedMaster]) -> u32 {
-        let count = core::mem::take(&mut self.count);
-        let one_sender = self.various == 0;
+    pub fn finish(self, masters: &[ExpandedMaster]) -> u32 {
+        let Self {
+            verifier,
+            count,
+            various,
+        } = self;
+        let one_sender = various == 0;
         let senders = if one_sender { 1 } else { count };
-        for (lane, sender) in self.senders[..senders].iter().enumerate() {
-            sender.enter(lane, &mut self.batch);
+        for (lane, sender) in verifier.senders.iter().take(senders).enumerate() {
+            sender.enter(lane, &mut verifier.batch);
         }
         if one_sender {
-            self.batch.all_as_first();
+            verifier.batch.all_as_first();
         }
-        let right = self.engine.right(masters, &mut self.batch, count);
+        let right = verifier.engine.right(masters, &mut verifier.batch, count);
         right.unwrap_or(0)
     }
 }
@@ -361,7 +381,8 @@ mod tests {
             let masters = masters.map(MasterKey::new);
             for mut verifier in verifiers() {
                 let expanded = masters.each_ref().map(|master| verifier.expand(master));
-                let mut expected = 0;
+                let (mut expected, count) = (0, requests.len());
+                let mut checks = verifier.begin();
                 for (at, request) in requests.iter_mut().enumerate() {
                     let (object, source, destination, protocol, destination_port, master, turned) = request;
                     let context = RequestContext {
@@ -384,10 +405,10 @@ mod tests {
                     expected |= right << at;
                     let addresses = addresses(*source, *destination);
                     let upper = (*protocol, *destination_port);
-                    prop_assert!(verifier.add(&signers(*master as u8, cluster), &addresses, upper, object));
+                    prop_assert!(checks.add(&signers(*master as u8, cluster), &addresses, upper, object));
                 }
-                prop_assert_eq!(verifier.count(), requests.len());
-                prop_assert_eq!(verifier.finish(&expanded), expected);
+                prop_assert_eq!(checks.count(), count);
+                prop_assert_eq!(checks.finish(&expanded), expected);
             }
         }
     }
@@ -408,6 +429,7 @@ mod tests {
             for mut verifier in verifiers() {
                 let expanded = masters.each_ref().map(|master| verifier.expand(master));
                 let mut expected = 0;
+                let mut checks = verifier.begin();
                 for (at, (request, instance, events, refusals, noise, turned)) in sent.iter().enumerate() {
                     let of = if one_master { 0 } else { at % 2 };
                     let instance = if one_instance { &sent[0].1 } else { instance };
@@ -421,7 +443,7 @@ mod tests {
                         *object.last_chunk_mut().unwrap() = key.request_tag(&context, noise);
                         expected |= 1 << at;
                         let addresses = addresses(source, context.destination);
-                        prop_assert!(verifier.add(&signers(of as u8, cluster), &addresses, (6, 3), &object));
+                        prop_assert!(checks.add(&signers(of as u8, cluster), &addresses, (6, 3), &object));
                         continue;
                     }
                     let report = crate::Report {
@@ -447,9 +469,9 @@ mod tests {
                         object[bit / 8] ^= 1 << (bit % 8);
                     }
                     expected |= u32::from(turned.is_none()) << at;
-                    prop_assert!(verifier.add_report(&signers(of as u8, cluster), object));
+                    prop_assert!(checks.add_report(&signers(of as u8, cluster), object));
                 }
-                prop_assert_eq!(verifier.finish(&expanded), expected);
+                prop_assert_eq!(checks.finish(&expanded), expected);
             }
         }
     }
@@ -457,7 +479,8 @@ mod tests {
     #[test]
     fn what_cannot_be_a_report_is_not_taken() {
         for mut verifier in verifiers() {
-            let mut add = |len| verifier.add_report(&signers(0, ClusterId(1)), &[0; 400][..len]);
+            let mut checks = verifier.begin();
+            let mut add = |len| checks.add_report(&signers(0, ClusterId(1)), &[0; 400][..len]);
             assert!(!add(0));
             assert!(!add(REPORT_FIXED_LEN + MAC_LEN - 1));
             assert!(!add(MAX_REPORT_LEN_IN_BAND + 1));
@@ -470,15 +493,20 @@ mod tests {
     fn what_cannot_be_a_request_is_not_taken() {
         for mut verifier in verifiers() {
             let signers = signers(0, ClusterId(1));
-            let mut add = |len| verifier.add(&signers, &[1; 32], (6, 3), &[0; 200][..len]);
+            let mut checks = verifier.begin();
+            let mut add = |len| checks.add(&signers, &[1; 32], (6, 3), &[0; 200][..len]);
             assert!(!add(0));
             assert!(!add(LENS.start() - 1));
             assert!(!add(LENS.end() + 1));
             assert!((0..MAX_LANES).all(|_| add(*LENS.start())));
             assert!(!add(*LENS.start()), "no room");
-            assert_eq!(verifier.finish(&[]), 0, "no master, nobody's");
+            assert_eq!(checks.finish(&[]), 0, "no master, nobody's");
             let master = verifier.expand(&MasterKey::new([7; 16]));
-            assert_eq!(verifier.finish(&[master]), 0, "none was taken since");
+            assert_eq!(
+                verifier.begin().finish(&[master]),
+                0,
+                "none was taken since"
+            );
         }
     }
 }

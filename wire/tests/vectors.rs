@@ -114,6 +114,7 @@ fn requests_are_verified_side_by_side() {
         .collect();
     assert!(signed.len() > 1);
     for wrong in [None, Some(0), Some(signed.len() - 1)] {
+        let mut checks = verifier.begin();
         for (at, (context, data)) in signed.iter().enumerate() {
             let mut data = data.clone();
             if wrong == Some(at) {
@@ -122,11 +123,11 @@ fn requests_are_verified_side_by_side() {
             let addresses = [context.source, context.destination].concat();
             let addresses = addresses.first_chunk().unwrap();
             let upper = (context.protocol, context.destination_port);
-            assert!(verifier.add(&signers, addresses, upper, &data));
+            assert!(checks.add(&signers, addresses, upper, &data));
         }
         let all = (1 << signed.len()) - 1;
         let expected = wrong.map_or(all, |at| all & !(1 << at));
-        assert_eq!(verifier.finish(&masters), expected);
+        assert_eq!(checks.finish(&masters), expected);
     }
 }
 

@@ -7,7 +7,8 @@
 use afr_wire::{CatalogueVersion, DomainId, Prefix, REQUEST_FIXED_LEN, RequestFlags, Signature};
 use dpdk::vector::Level;
 
-use super::quick::{Quick, addresses, object_in};
+use super::macs::Signed;
+use super::quick::Quick;
 use crate::aft::SigKey;
 use crate::packet::bytes::{array, be16};
 use crate::path::Path;
@@ -18,11 +19,12 @@ const N_PREFIXES: usize = 27;
 impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
     #[inline(always)]
-    pub(super) fn foresee(&self, level: Level, frame: &[u8], quick: &mut Quick) {
-        let (Some(object), Some(addresses)) = (object_in(frame, &quick.shape), addresses(frame))
-        else {
-            return;
-        };
+    pub(super) fn foresee(
+        &self,
+        level: Level,
+        Signed { addresses, object }: Signed<'_>,
+        quick: &mut Quick,
+    ) {
         let (Some(fixed), Some(source)) = (
             object.first_chunk::<REQUEST_FIXED_LEN>(),
             addresses.first_chunk::<16>(),
@@ -32,9 +34,14 @@ impl Path<'_> {
         let session = u64::from_be_bytes(array(fixed, 16));
         quick.session = self.own.replay.fingerprint_of(level, source, session);
         self.own.replay.prefetch(quick.session);
-        if fixed[N_PREFIXES] == 0 {
-            return;
+        if fixed[N_PREFIXES] != 0 {
+            self.foresee_prefixes(fixed, object);
         }
+    }
+
+    /// The same of the prefixes that a request carries.
+    #[inline(never)]
+    fn foresee_prefixes(&self, fixed: &[u8; REQUEST_FIXED_LEN], object: &[u8]) {
         let bloom = RequestFlags(fixed[3]).contains(RequestFlags::BLOOM);
         let labels = if bloom {
             afr_wire::BLOOM_LEN

@@ -14,8 +14,6 @@ use dpdk::vector::{Level, Masked, all_match};
 use super::MacCheck;
 use super::quick::{Kind, Quick, object_in};
 use crate::config::{Class, PromptLengths};
-use crate::fingerprint::Fingerprint;
-use crate::flow::FlowEntry;
 use crate::id::ClassIx;
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::ETHERNET_LEN;
@@ -102,41 +100,33 @@ impl Claims {
         })
     }
 
-    /// The fixed part of the request in a packet, whose MAC is right, or which needs none, if it claims the same at this time.
+    /// The fixed part of the request in `object`, whose MAC is right, or which needs none, if it claims the same at this time.
     #[inline(always)]
     fn made_by<'f>(
         &self,
         level: Level,
-        frame: &'f [u8],
-        quick: &Quick,
-        now_s: u64,
-        skew_s: u32,
+        object: &'f [u8],
+        (now_s, skew_s): (u64, u32),
     ) -> Option<&'f Fixed> {
-        if usize::from(quick.shape.object_len) != self.len {
+        if object.len() != self.len {
             return None;
         }
-        let fixed = object_in(frame, &quick.shape)?.first_chunk()?;
+        let fixed = object.first_chunk()?;
         let age_s = now_s.abs_diff(u64::from(be32(fixed, ISSUED_AT)));
         (self.said.is_said_by(level, fixed) && age_s <= u64::from(skew_s)).then_some(fixed)
     }
 
-    /// Notes with a flow a request whose MAC is right and which claims the same. Returns the tokens of its prompt.
+    /// Tokens of the prompt of a request that claims the same, on a flow of this class, once its MAC is right.
     #[inline(always)]
-    pub(super) fn note(
+    pub(super) fn tokens(
         &self,
         level: Level,
-        frame: &[u8],
-        quick: &Quick,
-        (now_s, skew_s): (u64, u32),
-        entry: &mut FlowEntry,
+        object: &[u8],
+        time: (u64, u32),
+        class: ClassIx,
     ) -> Option<u32> {
-        let request = self.made_by(level, frame, quick, now_s, skew_s)?;
-        if self.ix != entry.class {
-            return None;
-        }
-        entry.fingerprint = Fingerprint::mark(quick.print, true);
-        entry.note_metadata();
-        Some(self.prompts.of(be32(request, PROMPT_TOKENS)))
+        let request = self.made_by(level, object, time)?;
+        (self.ix == class).then(|| self.prompts.of(be32(request, PROMPT_TOKENS)))
     }
 }
 
@@ -174,6 +164,20 @@ impl Quick {
 }
 
 impl Path<'_> {
+    /// The time, and by how many seconds a request's may differ from it.
+    #[inline(always)]
+    fn time(&self) -> (u64, u32) {
+        (self.unix_s, self.config.dispatch.request_skew_s)
+    }
+
+    /// What a request on a flow of this class is charged, if it claims what the last one that was believed did and its MAC is
+    /// right.
+    #[inline(always)]
+    pub(super) fn tokens_alike(&self, level: Level, object: &[u8], class: ClassIx) -> Option<u32> {
+        let claims = self.claims.as_ref()?;
+        claims.tokens(level, object, self.time(), class)
+    }
+
     /// What the packet asks for, and of which class, if it is a task that claims what the last one did.
     #[inline(always)]
     pub(super) fn claimed_alike(&self, frame: &[u8], quick: &Quick) -> Option<(ClassIx, Usable)> {
@@ -182,8 +186,8 @@ impl Path<'_> {
             return None;
         }
         let claims = self.claims.as_ref()?;
-        let skew_s = self.config.dispatch.request_skew_s;
-        let request = claims.made_by(Level::here(), frame, quick, self.unix_s, skew_s)?;
+        let object = object_in(frame, &quick.shape)?;
+        let request = claims.made_by(Level::here(), object, self.time())?;
         let task = claims.task.as_ref()?;
         let same = RequestFlags(request[FLAGS]) == task.flags
             && address(frame, ETHERNET_LEN + 24) == task.destination;

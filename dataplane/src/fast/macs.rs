@@ -8,7 +8,8 @@
 //! another kind, derived keys are kept.
 
 use afr_wire::{
-    KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Signers, Verifier, verify_requests,
+    Checks, KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Signers, Verifier,
+    verify_requests,
 };
 use arrayvec::ArrayVec;
 use dpdk::prefetch::prefetch_read;
@@ -69,6 +70,48 @@ impl Places {
     }
 }
 
+/// What a MAC in a packet covers, but for the ports.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signed<'f> {
+    /// Source and destination.
+    pub(super) addresses: &'f [u8; 32],
+    /// The object, MAC included.
+    pub(super) object: &'f [u8],
+}
+
+impl<'f> Signed<'f> {
+    #[inline(always)]
+    fn of(frame: &'f [u8], quick: &Quick) -> Option<Self> {
+        if quick.shape.object_len == 0 {
+            return None;
+        }
+        Some(Self {
+            addresses: addresses(frame)?,
+            object: object_in(frame, &quick.shape)?,
+        })
+    }
+}
+
+/// What the verifier was given, and which packets of the burst that is, by lane.
+struct Given<'v> {
+    checks: Checks<'v>,
+    lanes: [u8; MAX_LANES],
+}
+
+impl Given<'_> {
+    #[inline(always)]
+    fn is_full(&self) -> bool {
+        self.checks.count() == MAX_LANES
+    }
+
+    /// What was given last is of the packet at this place.
+    #[inline(always)]
+    fn note(&mut self, place: usize) {
+        let lane = self.checks.count().wrapping_sub(1);
+        self.lanes[lane % MAX_LANES] = place as u8;
+    }
+}
+
 /// Who signs under the key that was asked for last.
 type LastSigners<'a> = Option<(KeyId, &'a Signers)>;
 
@@ -77,13 +120,16 @@ impl Path<'_> {
     #[inline(never)]
     pub(crate) fn check_macs<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick]) {
         self.macs_checked = true;
-        let mut verifier = self.own.verifier.take();
-        let wanted = self.wanted(packets, quick);
-        let others = match &mut verifier {
-            Some(verifier) => self.check_derived(packets, quick, &wanted, verifier),
-            None => wanted,
+        let count = packets.len().min(quick.len());
+        let (packets, quick) = (&packets[..count], &mut quick[..count]);
+        let others = match self.own.verifier.take() {
+            Some(mut verifier) => {
+                let others = self.check_derived(packets, quick, &mut verifier);
+                self.own.verifier = Some(verifier);
+                others
+            }
+            None => self.wanted(packets, quick),
         };
-        self.own.verifier = verifier;
         if others.count != 0 {
             self.check_kept(packets, quick, &others);
         }
@@ -92,147 +138,206 @@ impl Path<'_> {
     /// Which packets have a MAC that will be verified. A request that says it has none needs no more than that.
     #[inline(never)]
     fn wanted<B: PacketBuf>(&self, packets: &[B], quick: &mut [Quick]) -> Places {
-        wide(
-            #[inline(always)]
-            |level| {
-                let mut wanted = Places::NONE;
-                for (at, (packet, quick)) in packets.iter().zip(quick).enumerate() {
-                    let is_wanted = self.needs_mac(level, packet.data(), quick);
-                    wanted.add(at, is_wanted);
-                }
-                wanted
-            },
-        )
+        let mut wanted = Places::NONE;
+        for (at, (packet, quick)) in packets.iter().zip(quick).enumerate() {
+            let frame = packet.data();
+            let signed = match quick.shape.kind {
+                Kind::Request => self.signed_request(Level::here(), frame, quick),
+                Kind::Reply => self.signed_report(frame, quick),
+                Kind::Whole => None,
+            };
+            wanted.add(at, signed.is_some());
+        }
+        wanted
     }
 
-    /// Has the verifier say of the `wanted` which are their senders'. Returns those that it has nothing to say of.
+    /// Has the verifier say which of those with a MAC that will be verified are their senders'. Returns those that it has
+    /// nothing to say of.
     #[inline(never)]
     fn check_derived<B: PacketBuf>(
         &self,
         packets: &[B],
         quick: &mut [Quick],
-        wanted: &Places,
         verifier: &mut Verifier,
     ) -> Places {
         wide(
             #[inline(always)]
-            |_| {
+            |level| {
                 let mut others = Places::NONE;
-                let mut signers = None;
-                let mut lanes = [0; MAX_LANES];
-                for place in wanted.get() {
-                    let at = usize::from(*place);
-                    let (Some(packet), Some(one)) = (packets.get(at), quick.get(at)) else {
-                        continue;
+                let mut at = 0;
+                while at < quick.len() {
+                    let mut given = Given {
+                        checks: verifier.begin(),
+                        lanes: [0; MAX_LANES],
                     };
-                    let lane = verifier.count();
-                    if !self.add(verifier, packet.data(), one, &mut signers) {
-                        others.add(at, true);
-                        continue;
+                    while at < quick.len() && !given.is_full() {
+                        // Each with a loop of its own.
+                        at = match quick[at].shape.kind {
+                            Kind::Request => self.give_requests(
+                                level,
+                                packets,
+                                quick,
+                                at,
+                                &mut given,
+                                &mut others,
+                            ),
+                            Kind::Reply => {
+                                self.give_replies(packets, quick, at, &mut given, &mut others)
+                            }
+                            Kind::Whole => at + 1,
+                        };
                     }
-                    lanes[lane % MAX_LANES] = *place;
-                    if lane + 1 == MAX_LANES {
-                        self.finish(verifier, packets, quick, &lanes);
+                    if given.checks.count() != 0 {
+                        self.finish(given, packets, quick);
                     }
-                }
-                if verifier.count() != 0 {
-                    self.finish(verifier, packets, quick, &lanes);
                 }
                 others
             },
         )
     }
 
-    /// Whether the packet's MAC will be verified: a report's that was not applied; a request's that opens a flow, or is not
-    /// the flow's last one. Where it is of a flow, takes the fingerprint of the request, for it is needed again.
+    /// Gives the verifier the requests from `at` on whose MAC will be verified, up to the first packet that is none, and as
+    /// many as it takes. Returns the place behind them.
     #[inline(always)]
-    fn needs_mac(&self, level: Level, frame: &[u8], quick: &mut Quick) -> bool {
-        if !quick.has_object() {
-            return false;
-        }
-        if quick.shape.kind == Kind::Reply {
-            let reporter = self.reporter(object(frame, &quick.shape));
-            quick.reporter = reporter.map(|(slot, _)| slot);
-            quick.known = reporter.is_some_and(|(slot, order)| self.is_last(slot, order));
-            return !quick.known;
-        }
-        let Some(object) = object_in(frame, &quick.shape) else {
-            return false;
-        };
-        let Some(entry) = self.own.flows.get(quick.flow) else {
-            return self.has_mac(level, frame, object, quick);
-        };
-        let is_of = |addresses| entry.is_of(addresses, quick.ports, quick.shape.protocol);
-        if !addresses(frame).is_some_and(is_of) {
-            quick.flow = FlowRef::UNSURE;
-            return self.has_mac(level, frame, object, quick);
-        }
-        quick.known = true;
-        quick.print = self.own.fingerprint.of(level, object);
-        let is_changed = Fingerprint::read(entry.fingerprint).0 != quick.print;
-        if is_changed && let Some(path) = self.paths.get(entry.instance().0.index()) {
-            prefetch_read(path);
-        }
-        is_changed && self.has_mac(level, frame, object, quick)
-    }
-
-    /// Whether the request in the packet has a MAC.
-    #[inline(always)]
-    fn has_mac(&self, level: Level, frame: &[u8], request: &[u8], quick: &mut Quick) -> bool {
-        if !is_unsigned(request) {
-            return true;
-        }
-        quick.mac = MacCheck::Right;
-        self.foresee(level, frame, quick);
-        false
-    }
-
-    /// Gives the packet's request or report to the verifier, if its key is one of those laid out for it.
-    #[inline(always)]
-    fn add<'b>(
-        &'b self,
-        verifier: &mut Verifier,
-        frame: &[u8],
-        quick: &Quick,
-        last: &mut LastSigners<'b>,
-    ) -> bool {
-        let (Some(object), Some(addresses)) = (object_in(frame, &quick.shape), addresses(frame))
-        else {
-            return false;
-        };
-        let Some(head) = object.first_chunk::<8>() else {
-            return false;
-        };
-        let id = KeyId(be16(head, KEY));
-        let signers = match *last {
-            Some((of, signers)) if of == id => signers,
-            _ => {
-                let Some(signers) = self.plan.signers(id, self.unix_s) else {
-                    return false;
-                };
-                *last = Some((id, signers));
-                signers
-            }
-        };
-        if quick.shape.kind == Kind::Reply {
-            verifier.add_report(signers, object)
-        } else {
-            let upper = (quick.shape.protocol, quick.destination_port());
-            verifier.add(signers, addresses, upper, object)
-        }
-    }
-
-    /// Has the verifier say which of those that it was given are their senders'. They are the packets at `lanes`.
-    #[inline(never)]
-    fn finish<B: PacketBuf>(
+    fn give_requests<B: PacketBuf>(
         &self,
-        verifier: &mut Verifier,
+        level: Level,
         packets: &[B],
         quick: &mut [Quick],
-        lanes: &[u8; MAX_LANES],
-    ) {
-        let count = verifier.count();
-        let right = verifier.finish(&self.plan.masters);
+        mut at: usize,
+        given: &mut Given<'_>,
+        others: &mut Places,
+    ) -> usize {
+        let mut last = None;
+        for (packet, one) in packets[at..].iter().zip(&mut quick[at..]) {
+            if one.shape.kind != Kind::Request || given.is_full() {
+                break;
+            }
+            let place = at;
+            at += 1;
+            let Some(signed) = self.signed_request(level, packet.data(), one) else {
+                continue;
+            };
+            let upper = (one.shape.protocol, one.destination_port());
+            let signers = self.signers(&signed, &mut last);
+            let is_taken = signers.is_some_and(|signers| {
+                given
+                    .checks
+                    .add(signers, signed.addresses, upper, signed.object)
+            });
+            if !is_taken {
+                others.add(place, true);
+                continue;
+            }
+            given.note(place);
+            if one.known {
+                self.foresee(level, signed, one);
+            }
+        }
+        at
+    }
+
+    /// The same of replies' reports.
+    #[inline(always)]
+    fn give_replies<B: PacketBuf>(
+        &self,
+        packets: &[B],
+        quick: &mut [Quick],
+        mut at: usize,
+        given: &mut Given<'_>,
+        others: &mut Places,
+    ) -> usize {
+        let mut last = None;
+        for (packet, one) in packets[at..].iter().zip(&mut quick[at..]) {
+            if one.shape.kind != Kind::Reply || given.is_full() {
+                break;
+            }
+            let place = at;
+            at += 1;
+            let Some(signed) = self.signed_report(packet.data(), one) else {
+                continue;
+            };
+            let signers = self.signers(&signed, &mut last);
+            if signers.is_some_and(|signers| given.checks.add_report(signers, signed.object)) {
+                given.note(place);
+            } else {
+                others.add(place, true);
+            }
+        }
+        at
+    }
+
+    /// What a reply's report is signed over, if its MAC will be verified: if it was not applied.
+    #[inline(always)]
+    fn signed_report<'f>(&self, frame: &'f [u8], quick: &mut Quick) -> Option<Signed<'f>> {
+        let signed = Signed::of(frame, quick)?;
+        let reporter = self.reporter(signed.object);
+        quick.reporter = reporter.map(|(slot, _)| slot);
+        quick.known = reporter.is_some_and(|(slot, order)| self.is_last(slot, order));
+        (!quick.known).then_some(signed)
+    }
+
+    /// What a client's request is signed over, if its MAC will be verified: if it opens a flow, or is not the flow's last one.
+    /// Where it is of a flow, takes the fingerprint of the request, for it is needed again. One that says it has no MAC needs no
+    /// more than that.
+    #[inline(always)]
+    fn signed_request<'f>(
+        &self,
+        level: Level,
+        frame: &'f [u8],
+        quick: &mut Quick,
+    ) -> Option<Signed<'f>> {
+        let signed = Signed::of(frame, quick)?;
+        if let Some(entry) = self.own.flows.get(quick.flow) {
+            if entry.is_of(signed.addresses, quick.ports, quick.shape.protocol) {
+                quick.known = true;
+                quick.print = self.own.fingerprint.of(level, signed.object);
+                if Fingerprint::read(entry.fingerprint).0 == quick.print {
+                    return None;
+                }
+                let tokens = self.tokens_alike(level, signed.object, entry.class);
+                quick.is_alike = tokens.is_some();
+                quick.tokens = tokens.unwrap_or(0);
+                if let Some(path) = self.paths.get(entry.instance().0.index()) {
+                    prefetch_read(path);
+                }
+            } else {
+                quick.flow = FlowRef::UNSURE;
+            }
+        }
+        if !is_unsigned(signed.object) {
+            return Some(signed);
+        }
+        quick.mac = MacCheck::Right;
+        self.foresee(level, signed, quick);
+        None
+    }
+
+    /// Who signs under the key that is named in the request or report, if the key is one of those laid out for the verifier.
+    #[inline(always)]
+    fn signers<'s>(
+        &'s self,
+        signed: &Signed<'_>,
+        last: &mut LastSigners<'s>,
+    ) -> Option<&'s Signers> {
+        let head = signed.object.first_chunk::<8>()?;
+        let id = KeyId(be16(head, KEY));
+        match *last {
+            Some((of, signers)) if of == id => Some(signers),
+            _ => {
+                let signers = self.plan.signers(id, self.unix_s)?;
+                *last = Some((id, signers));
+                Some(signers)
+            }
+        }
+    }
+
+    /// Has the verifier say which of those that it was given are their senders'.
+    #[inline(never)]
+    fn finish<B: PacketBuf>(&self, given: Given<'_>, packets: &[B], quick: &mut [Quick]) {
+        let Given { checks, lanes } = given;
+        let count = checks.count();
+        let right = checks.finish(&self.plan.masters);
         wide(
             #[inline(always)]
             |level| {
@@ -240,8 +345,13 @@ impl Path<'_> {
                     let at = usize::from(*at);
                     if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
                         quick.mac = MacCheck::of(right >> bit & 1 != 0);
-                        if quick.mac == MacCheck::Right && quick.shape.kind == Kind::Request {
-                            self.foresee(level, packet.data(), quick);
+                        // Of a known flow that was done.
+                        let is_new = quick.shape.kind == Kind::Request && !quick.known;
+                        if quick.mac == MacCheck::Right
+                            && is_new
+                            && let Some(signed) = Signed::of(packet.data(), quick)
+                        {
+                            self.foresee(level, signed, quick);
                         }
                     }
                 }
@@ -288,8 +398,11 @@ impl Path<'_> {
                 .filter(|(_, place)| self.own.keys.at(place).is_some());
             for (bit, (at, _)) in checked.enumerate() {
                 quick[*at].mac = MacCheck::of(right >> bit & 1 != 0);
-                if quick[*at].mac == MacCheck::Right {
-                    self.foresee(Level::here(), packets[*at].data(), &mut quick[*at]);
+                let quick = &mut quick[*at];
+                if quick.mac == MacCheck::Right
+                    && let Some(signed) = Signed::of(packets[*at].data(), quick)
+                {
+                    self.foresee(Level::here(), signed, quick);
                 }
             }
         }

@@ -67,6 +67,11 @@ pub(crate) struct Quick {
     pub(super) session: Session,
     /// Keyed fingerprint of the object, once the packet is known to be of the flow.
     pub(super) print: u64,
+    /// What the request is charged if it is alike.
+    pub(super) tokens: u32,
+    /// Of a request on a known flow that is not the flow's last one: whether it claims what the last one that was believed did
+    /// ([`Claims`](super::Claims)), if its MAC is right.
+    pub(super) is_alike: bool,
     /// It was found to be of that flow when the burst's MACs were checked, and its fingerprint taken. Of a reply: its report was
     /// applied by then.
     pub(super) known: bool,
@@ -78,6 +83,11 @@ pub(crate) struct Quick {
     pub(super) is_sought: bool,
 }
 
+const _: () = assert!(
+    size_of::<Quick>() <= 56,
+    "a burst's are read and written again and again"
+);
+
 impl Quick {
     /// A place for one.
     pub(crate) const NOTHING: Self = Self {
@@ -88,6 +98,8 @@ impl Quick {
         hash: 0,
         session: Session::NOBODYS,
         print: 0,
+        tokens: 0,
+        is_alike: false,
         known: false,
         reporter: None,
         mac: MacCheck::Unknown,

@@ -88,18 +88,19 @@ impl Path<'_> {
             return None;
         }
         let entry = if is_changed {
-            let now = (self.unix_s, self.config.dispatch.request_skew_s);
-            let claims = self.claims.as_ref();
-            let tokens = claims.and_then(|claims| claims.note(level, frame, quick, now, entry));
-            if let Some(tokens) = tokens {
-                let counters = &mut own.counters;
+            // What it is charged holds for the flow that it was found to be of.
+            if is_found & quick.is_alike {
+                entry.fingerprint = Fingerprint::mark(quick.print, true);
+                entry.note_metadata();
                 let verified = u64::from(quick.is_signed());
-                counters.add(Figure::Note(MetadataNote::RequestVerified), verified);
+                own.counters
+                    .add(Figure::Note(MetadataNote::RequestVerified), verified);
                 if own.replay.charge_to(self.mono_s, quick.session) {
                     // The path is the slot's tenant's, and so is the flow.
-                    own.charges.commit(&self.shared.inflight, slot, tokens);
+                    own.charges
+                        .commit(&self.shared.inflight, slot, quick.tokens);
                 } else {
-                    counters.count(Figure::Note(MetadataNote::Replayed));
+                    own.counters.count(Figure::Note(MetadataNote::Replayed));
                 }
                 entry
             } else {

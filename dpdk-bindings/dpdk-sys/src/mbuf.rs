@@ -136,6 +136,48 @@ field!(
     nb_segs,
     set_nb_segs
 );
+// What is read beyond `pkt_len` and `nb_segs` lies before the end of `next`.
+const _: () = assert!(
+    crate::DPDK_SYS_MBUF_PKT_LEN <= crate::DPDK_SYS_MBUF_NEXT
+        && crate::DPDK_SYS_MBUF_NB_SEGS <= crate::DPDK_SYS_MBUF_NEXT
+);
+
+/// `pkt_len` in the lowest 32 bits, and above it whatever lies behind it: to be added up without being cut out of each.
+///
+/// # Safety
+/// As for [`pkt_len`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn pkt_len_and_more(mbuf: *const rte_mbuf) -> u64 {
+    // SAFETY: the caller's. Eight bytes from here on are the struct's (asserted above), and nothing is asked of the alignment.
+    unsafe {
+        if cfg!(target_endian = "little") {
+            let lengths = mbuf.byte_add(crate::DPDK_SYS_MBUF_PKT_LEN);
+            lengths.cast::<u64>().read_unaligned()
+        } else {
+            pkt_len(mbuf).into()
+        }
+    }
+}
+
+/// `nb_segs` in the lowest 16 bits, and above it whatever lies behind it.
+///
+/// # Safety
+/// As for [`nb_segs`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn nb_segs_and_more(mbuf: *const rte_mbuf) -> u32 {
+    // SAFETY: the caller's. Four bytes from here on are the struct's (asserted above), and nothing is asked of the alignment.
+    unsafe {
+        if cfg!(target_endian = "little") {
+            let segments = mbuf.byte_add(crate::DPDK_SYS_MBUF_NB_SEGS);
+            segments.cast::<u32>().read_unaligned()
+        } else {
+            nb_segs(mbuf).into()
+        }
+    }
+}
+
 field!(
     "The next segment, or null.",
     DPDK_SYS_MBUF_NEXT,

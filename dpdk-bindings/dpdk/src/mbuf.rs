@@ -109,6 +109,15 @@ impl Mbuf {
         unsafe { raw::nb_segs(self.as_ptr()).into() }
     }
 
+    /// The packet's bytes in the lowest 32 bits of the first, its segments in the lowest 16 of the other; what is above means
+    /// nothing.
+    #[inline(always)]
+    pub(crate) fn sizes(&self) -> (u64, u32) {
+        let mbuf = self.as_ptr();
+        // SAFETY: the mbuf is live and ours.
+        unsafe { (raw::pkt_len_and_more(mbuf), raw::nb_segs_and_more(mbuf)) }
+    }
+
     /// Bytes that [`Mbuf::prepend`] can add.
     #[inline]
     #[must_use]

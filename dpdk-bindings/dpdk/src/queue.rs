@@ -97,11 +97,24 @@ impl RxQueue {
     }
 }
 
-/// What packets come to: their bytes, and their numbers of segments or-ed together.
-#[derive(Clone, Copy)]
+/// What packets come to.
+#[derive(Clone, Copy, Default)]
 struct Sizes {
-    bytes: u64,
-    any_segments: usize,
+    /// In the lowest 32 bits their bytes: fewer than 4 GiB, for there are 2¹⁶ at the most, of a burst.
+    lengths: u64,
+    /// In the lowest 16 bits their numbers of segments, or-ed together.
+    segments: u32,
+}
+
+impl Sizes {
+    const fn bytes(self) -> u64 {
+        self.lengths as u32 as u64
+    }
+
+    /// Whether one has several segments: each has one at least.
+    const fn any_chains(self) -> bool {
+        self.segments as u16 > 1
+    }
 }
 
 impl TxQueue {
@@ -128,8 +141,7 @@ impl TxQueue {
     #[inline]
     pub fn transmit<const N: usize>(&mut self, from: &mut ArrayVec<Mbuf, N>) -> usize {
         let mut sizes = Self::sizes_of(from);
-        // Each has one segment at least.
-        if !self.multi_segment && sizes.any_segments > 1 {
+        if !self.multi_segment && sizes.any_chains() {
             self.reject_chains(from);
             sizes = Self::sizes_of(from);
         }
@@ -155,9 +167,9 @@ impl TxQueue {
             taken
         };
         self.taken += taken as u64;
-        self.taken_bytes += sizes.bytes;
+        self.taken_bytes += sizes.bytes();
         if taken != held {
-            self.taken_bytes -= Self::sizes_of(from).bytes;
+            self.taken_bytes -= Self::sizes_of(from).bytes();
         }
         taken
     }
@@ -195,13 +207,12 @@ impl TxQueue {
     /// What the packets come to, read in one go.
     #[inline(always)]
     fn sizes_of(mbufs: &[Mbuf]) -> Sizes {
-        let nothing = Sizes {
-            bytes: 0,
-            any_segments: 0,
-        };
-        mbufs.iter().fold(nothing, |sizes, mbuf| Sizes {
-            bytes: sizes.bytes + mbuf.len() as u64,
-            any_segments: sizes.any_segments | mbuf.segments(),
+        mbufs.iter().fold(Sizes::default(), |sizes, mbuf| {
+            let (lengths, segments) = mbuf.sizes();
+            Sizes {
+                lengths: sizes.lengths.wrapping_add(lengths),
+                segments: sizes.segments | segments,
+            }
         })
     }
 
