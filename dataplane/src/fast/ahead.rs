@@ -31,12 +31,24 @@ impl Path<'_> {
         ) else {
             return;
         };
-        let session = u64::from_be_bytes(array(fixed, 16));
-        quick.session = self.own.replay.fingerprint_of(level, source, session);
-        self.own.replay.prefetch(quick.session);
+        self.foresee_session(level, source, fixed, quick);
         if fixed[N_PREFIXES] != 0 {
             self.foresee_prefixes(fixed, object);
         }
+    }
+
+    /// The same of the session alone that a request is of.
+    #[inline(always)]
+    pub(super) fn foresee_session(
+        &self,
+        level: Level,
+        source: &[u8; 16],
+        fixed: &[u8; REQUEST_FIXED_LEN],
+        quick: &mut Quick,
+    ) {
+        let session = u64::from_be_bytes(array(fixed, 16));
+        quick.session = self.own.replay.fingerprint_of(level, source, session);
+        self.own.replay.prefetch(quick.session);
     }
 
     /// The same of the prefixes that a request carries.

@@ -32,6 +32,8 @@ const PROMPT_TOKENS: usize = 28;
 const HOP_LIMIT: usize = ETHERNET_LEN + 7;
 /// Bytes of a request that are the same in all.
 type Fixed = [u8; REQUEST_FIXED_LEN];
+/// Bytes of a signed request without labels and prefixes.
+pub(super) const BRIEF: usize = REQUEST_FIXED_LEN + MAC_LEN;
 
 /// What of a believed request is to be the same.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,8 @@ pub(crate) struct Claims {
     said: Said,
     /// Bytes of it, MAC included.
     len: usize,
+    /// The key that it is signed under, or none.
+    key: KeyId,
     ix: ClassIx,
     class: ClassId,
     prompts: PromptLengths,
@@ -66,12 +70,17 @@ impl Claims {
     #[inline]
     pub(super) fn of(request: &[u8], ix: ClassIx, class: &Class) -> Option<Self> {
         let fixed = request.first_chunk::<REQUEST_FIXED_LEN>()?;
-        let is_signed = KeyId(be16(fixed, KEY)) != KeyId::NONE;
-        let len = REQUEST_FIXED_LEN + if is_signed { MAC_LEN } else { 0 };
+        let key = KeyId(be16(fixed, KEY));
+        let len = if key == KeyId::NONE {
+            REQUEST_FIXED_LEN
+        } else {
+            BRIEF
+        };
         // So short only without: it is well-formed.
         (request.len() == len).then_some(Self {
             said: Said::by(fixed),
             len,
+            key,
             ix,
             class: class.id,
             prompts: class.prompt_lengths(),
@@ -98,6 +107,12 @@ impl Claims {
             task: Some(task),
             ..claims
         })
+    }
+
+    /// The key that such requests are signed under, if they are.
+    #[inline(always)]
+    pub(super) fn signed_under(&self) -> Option<KeyId> {
+        (self.key != KeyId::NONE).then_some(self.key)
     }
 
     /// The fixed part of the request in `object`, whose MAC is right, or which needs none, if it claims the same at this time.
@@ -166,7 +181,7 @@ impl Quick {
 impl Path<'_> {
     /// The time, and by how many seconds a request's may differ from it.
     #[inline(always)]
-    fn time(&self) -> (u64, u32) {
+    pub(super) fn time(&self) -> (u64, u32) {
         (self.unix_s, self.config.dispatch.request_skew_s)
     }
 

@@ -15,7 +15,7 @@ use arrayvec::ArrayVec;
 use dpdk::prefetch::prefetch_read;
 use dpdk::vector::{Level, wide};
 
-use super::claims::KEY;
+use super::claims::{BRIEF, Claims, KEY};
 use super::quick::{Kind, Quick, addresses, object, object_in};
 use crate::fingerprint::Fingerprint;
 use crate::flow::FlowRef;
@@ -164,6 +164,10 @@ impl Path<'_> {
             #[inline(always)]
             |level| {
                 let mut others = Places::NONE;
+                let alike = self.claims.as_ref().and_then(|claims| {
+                    let signers = self.plan.signers(claims.signed_under()?, self.unix_s)?;
+                    Some((claims, signers))
+                });
                 let mut at = 0;
                 while at < quick.len() {
                     let mut given = Given {
@@ -173,14 +177,21 @@ impl Path<'_> {
                     while at < quick.len() && !given.is_full() {
                         // Each with a loop of its own.
                         at = match quick[at].shape.kind {
-                            Kind::Request => self.give_requests(
-                                level,
-                                packets,
-                                quick,
-                                at,
-                                &mut given,
-                                &mut others,
-                            ),
+                            Kind::Request => {
+                                let at = match alike {
+                                    Some(alike) => self
+                                        .give_alike(level, packets, quick, at, &mut given, alike),
+                                    None => at,
+                                };
+                                self.give_requests(
+                                    level,
+                                    packets,
+                                    quick,
+                                    at,
+                                    &mut given,
+                                    &mut others,
+                                )
+                            }
                             Kind::Reply => {
                                 self.give_replies(packets, quick, at, &mut given, &mut others)
                             }
@@ -194,6 +205,78 @@ impl Path<'_> {
                 others
             },
         )
+    }
+
+    /// Gives the verifier the requests from `at` on that are on known flows and claim what the last one that was believed did, up
+    /// to the first packet that is no such. Returns its place.
+    #[inline(always)]
+    fn give_alike<B: PacketBuf>(
+        &self,
+        level: Level,
+        packets: &[B],
+        quick: &mut [Quick],
+        mut at: usize,
+        given: &mut Given<'_>,
+        (claims, signers): (&Claims, &Signers),
+    ) -> usize {
+        for (packet, one) in packets[at..].iter().zip(&mut quick[at..]) {
+            if given.is_full() {
+                break;
+            }
+            let Some((addresses, object, is_changed)) =
+                self.alike(level, packet.data(), one, claims)
+            else {
+                break;
+            };
+            if is_changed {
+                let upper = (one.shape.protocol, one.destination_port());
+                if !given.checks.add(signers, addresses, upper, object) {
+                    break;
+                }
+                given.note(at);
+                // Without prefixes.
+                if let (Some(source), Some(fixed)) = (addresses.first_chunk(), object.first_chunk())
+                {
+                    self.foresee_session(level, source, fixed, one);
+                }
+            }
+            at += 1;
+        }
+        at
+    }
+
+    /// The addresses and the request in a packet of a known flow, if the request claims the same, and whether it is another than
+    /// the flow's last one.
+    #[inline(always)]
+    fn alike<'f>(
+        &self,
+        level: Level,
+        frame: &'f [u8],
+        quick: &mut Quick,
+        claims: &Claims,
+    ) -> Option<(&'f [u8; 32], &'f [u8; BRIEF], bool)> {
+        if quick.shape.kind != Kind::Request || usize::from(quick.shape.object_len) != BRIEF {
+            return None;
+        }
+        let addresses = addresses(frame)?;
+        let object = frame
+            .get(usize::from(quick.shape.object_at)..)?
+            .first_chunk()?;
+        let entry = self.own.flows.get(quick.flow)?;
+        if !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
+            return None;
+        }
+        let tokens = claims.tokens(level, object, self.time(), entry.class)?;
+        let print = self.own.fingerprint.of(level, object);
+        quick.known = true;
+        quick.print = print;
+        quick.is_alike = true;
+        quick.tokens = tokens;
+        let is_changed = Fingerprint::read(entry.fingerprint).0 != print;
+        if is_changed && let Some(path) = self.paths.get(entry.instance().0.index()) {
+            prefetch_read(path);
+        }
+        Some((addresses, object, is_changed))
     }
 
     /// Gives the verifier the requests from `at` on whose MAC will be verified, up to the first packet that is none, and as
