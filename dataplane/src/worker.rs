@@ -271,7 +271,7 @@ impl<P: PacketPool> Worker<P> {
         };
         let quick = &mut *self.quick;
         let model = &mut self.models[usize::from(port.0) % MAX_PORTS];
-        let bytes = path.recognise(port, packets, quick, model);
+        let recognised = path.recognise(port, packets, quick, model);
         if !self.fast {
             quick.fill(Quick::NOTHING);
         }
@@ -281,7 +281,8 @@ impl<P: PacketPool> Worker<P> {
         let mut at = 0;
         while at < packets.len().min(BURST) {
             let kind = quick[at].shape.kind;
-            at = path.fast(kind, packets, quick, at, &mut outs, &mut tally);
+            let row = (kind, recognised.uniform);
+            at = path.fast(row, packets, quick, at, &mut outs, &mut tally);
             let Some(packet) = packets.get_mut(at) else {
                 break;
             };
@@ -317,7 +318,7 @@ impl<P: PacketPool> Worker<P> {
         own.charges
             .end_burst(full, &self.shared.inflight, &mut own.scratch.standing);
         outs.part(packets, egress);
-        bytes
+        recognised.bytes
     }
 
     /// What is done between rounds: errors handed over by other workers, loads not told yet, ageing, clients of dead instances, commands,

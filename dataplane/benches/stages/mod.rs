@@ -121,6 +121,7 @@ macro_rules! all_stages {
             strip = stages::single::strip,
             route = stages::path::route,
             established = stages::path::established,
+            established_brief = stages::path::established_brief,
             established_srh = stages::path::established_srh,
             plain = stages::path::plain,
             verify_every = stages::path::verify_every,

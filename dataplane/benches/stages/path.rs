@@ -81,6 +81,11 @@ pub(crate) fn established() -> Case {
     known(frames::asking(0))
 }
 
+/// The same of requests with neither labels nor prefixes.
+pub(crate) fn established_brief() -> Case {
+    known(frames::asking_briefly(0))
+}
+
 /// The same where a Segment Routing Header carries them.
 pub(crate) fn established_srh() -> Case {
     known(frames::asking_by_srh())

@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use dpdk::vector::{Level, Masked, all_match};
 
 use super::MacCheck;
-use super::quick::{Kind, Quick, object_in};
+use super::quick::{Kind, Quick, Shape, object_in};
 use crate::config::{Class, PromptLengths};
 use crate::id::ClassIx;
 use crate::packet::bytes::{address, array, be16, be32};
@@ -170,11 +170,11 @@ impl Said {
     }
 }
 
-impl Quick {
+impl Shape {
     /// Whether a request of this length, without labels and prefixes, has a MAC.
     #[inline(always)]
     pub(super) fn is_signed(&self) -> bool {
-        usize::from(self.shape.object_len) != REQUEST_FIXED_LEN
+        usize::from(self.object_len) != REQUEST_FIXED_LEN
     }
 }
 
@@ -230,7 +230,7 @@ impl Path<'_> {
     /// Counts a request that is believed as the last one: there was a MAC to verify, or there was none.
     #[inline(always)]
     pub(super) fn note_believed(&mut self, quick: &Quick) {
-        if quick.is_signed() {
+        if quick.shape.is_signed() {
             self.note(MetadataNote::RequestVerified);
         }
     }

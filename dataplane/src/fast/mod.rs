@@ -29,11 +29,15 @@ pub(crate) use shape::Model;
 
 use dpdk::vector::{Level, wide};
 
+use claims::BRIEF;
+use quick::Shape;
+
 use crate::counters::{Figure, LocalCounters};
 use crate::flow::Ahead;
 use crate::id::PortIx;
 use crate::outs::{Out, Outs};
 use crate::packet::PacketBuf;
+use crate::packet::parse::protocol;
 use crate::path::{BURST, Burst, Path};
 use crate::verdict::MetadataNote;
 
@@ -60,8 +64,7 @@ impl Tally {
 
 // Each of these is a function of its own, so that its loop has the registers to itself.
 impl Path<'_> {
-    /// Says of each packet of the burst what it may be, and starts loading what it takes to find its flow. Returns the
-    /// bytes that there are.
+    /// Says of each packet of the burst what it may be, and starts loading what it takes to find its flow.
     #[inline(never)]
     pub(crate) fn recognise<B: PacketBuf>(
         &self,
@@ -69,24 +72,24 @@ impl Path<'_> {
         packets: &Burst<B>,
         quick: &mut [Quick; BURST],
         model: &mut Model,
-    ) -> usize {
+    ) -> Recognised {
         wide(
             #[inline(always)]
             |level| {
                 let flows = self.own.flows.ahead();
                 let quick = &mut quick[..packets.len().min(BURST)];
-                let (bytes, any_requests) =
+                let (recognised, any_requests) =
                     self.recognise_all(level, ingress, flows, packets, quick, model);
                 // The flows of others are nobody's to ask for.
                 if any_requests {
                     find_all(quick, flows);
                 }
-                bytes
+                recognised
             },
         )
     }
 
-    /// Says what each packet may be. Returns the bytes that there are, and whether there may be clients' packets among them.
+    /// Says what each packet may be, and whether there may be clients' packets among them.
     #[inline(always)]
     fn recognise_all<B: PacketBuf>(
         &self,
@@ -96,10 +99,11 @@ impl Path<'_> {
         packets: &[B],
         quick: &mut [Quick],
         model: &mut Model,
-    ) -> (usize, bool) {
+    ) -> (Recognised, bool) {
         let port = self.plan.port(ingress);
         let (mut at, mut bytes) = (0, 0);
         let mut looked_at = None;
+        let mut mixed = false;
         while at < quick.len() {
             let (packets, quick) = (&packets[at..], &mut quick[at..]);
             let alike = match model.simply() {
@@ -118,6 +122,7 @@ impl Path<'_> {
             let (Some(packet), Some(quick)) = others else {
                 break;
             };
+            mixed |= at != 0;
             // It is the model of those after it, and of itself.
             if looked_at != Some(at)
                 && packet.is_contiguous()
@@ -132,15 +137,19 @@ impl Path<'_> {
             at += 1;
             bytes += packet.data().len();
         }
-        (bytes, looked_at.is_some() || model.is_request())
+        let recognised = Recognised {
+            bytes,
+            uniform: !mixed,
+        };
+        (recognised, looked_at.is_some() || model.is_request())
     }
 
     /// Sends the packets from `at` on their way, up to the first that is not one of this `kind` for the fast path. Returns
-    /// its place.
+    /// its place. `uniform`: as [`Recognised`] says.
     #[inline(always)]
     pub(crate) fn fast<B: PacketBuf>(
         &mut self,
-        kind: Kind,
+        (kind, uniform): (Kind, bool),
         packets: &mut Burst<B>,
         quick: &[Quick; BURST],
         at: usize,
@@ -148,7 +157,7 @@ impl Path<'_> {
         tally: &mut Tally,
     ) -> usize {
         match kind {
-            Kind::Request => self.fast_requests(packets, quick, at, outs, tally),
+            Kind::Request => self.fast_requests(uniform, packets, quick, at, outs, tally),
             Kind::Reply => self.fast_run::<B, Replies>(packets, quick, at, outs, tally),
             Kind::Whole => at,
         }
@@ -158,6 +167,7 @@ impl Path<'_> {
     #[inline(always)]
     fn fast_requests<B: PacketBuf>(
         &mut self,
+        uniform: bool,
         packets: &mut Burst<B>,
         quick: &[Quick; BURST],
         mut at: usize,
@@ -168,10 +178,10 @@ impl Path<'_> {
             let turn = Turn::of(&quick[at]);
             let next = match turn {
                 Turn::OfFlows => {
-                    self.fast_run::<B, Requests<false>>(packets, quick, at, outs, tally)
+                    self.fast_of_flows::<B, false>(uniform, packets, quick, at, outs, tally)
                 }
                 Turn::Checked => {
-                    self.fast_run::<B, Requests<true>>(packets, quick, at, outs, tally)
+                    self.fast_of_flows::<B, true>(uniform, packets, quick, at, outs, tally)
                 }
                 Turn::Refused => {
                     let next = self.fast_refusals(packets, quick, at);
@@ -186,6 +196,37 @@ impl Path<'_> {
                 return next;
             }
             at = next;
+        }
+    }
+
+    /// The same of those of known flows, which are before or behind the check of MACs. The commonest shapes have loops of their
+    /// own, where all packets of the burst have the same.
+    #[inline(always)]
+    fn fast_of_flows<B: PacketBuf, const CHECKED: bool>(
+        &mut self,
+        uniform: bool,
+        packets: &mut Burst<B>,
+        quick: &[Quick; BURST],
+        at: usize,
+        outs: &mut Outs,
+        tally: &mut Tally,
+    ) -> usize {
+        let shape = quick[at].shape;
+        let is_tcp = shape.protocol == protocol::TCP;
+        match usize::from(shape.object_len) {
+            0 if uniform && is_tcp => {
+                self.fast_run::<B, Uniform<CHECKED, true, 0>>(packets, quick, at, outs, tally)
+            }
+            0 if uniform => {
+                self.fast_run::<B, Uniform<CHECKED, false, 0>>(packets, quick, at, outs, tally)
+            }
+            BRIEF if uniform && is_tcp => {
+                self.fast_run::<B, Uniform<CHECKED, true, BRIEF>>(packets, quick, at, outs, tally)
+            }
+            BRIEF if uniform => {
+                self.fast_run::<B, Uniform<CHECKED, false, BRIEF>>(packets, quick, at, outs, tally)
+            }
+            _ => self.fast_run::<B, Requests<CHECKED>>(packets, quick, at, outs, tally),
         }
     }
 
@@ -204,8 +245,10 @@ impl Path<'_> {
                 let mut counted = *tally;
                 let mut way = Out::NOWHERE;
                 let mut taken = 0;
+                let first = R::first(&quick[at..]);
                 for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
-                    let Some(port) = R::take(self, level, packet, quick, &mut counted) else {
+                    let Some(port) = R::take(self, level, packet, (quick, &first), &mut counted)
+                    else {
                         break;
                     };
                     let out = Out::by(port);
@@ -222,6 +265,15 @@ impl Path<'_> {
             },
         )
     }
+}
+
+/// What is known of a burst once its packets are recognised.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recognised {
+    /// Its bytes.
+    pub(crate) bytes: usize,
+    /// All packets that were recognised have the same shape.
+    pub(crate) uniform: bool,
 }
 
 // Loops by name: the compiler takes it from their arguments that what they write is nothing of what they read, and reads that once.
@@ -288,12 +340,18 @@ impl Turn {
 
 /// What is done with each packet of a row of them.
 trait Run {
-    /// Sends the packet on its way, if it is one of these.
+    /// The shape of all packets of a row, where they have the same.
+    #[inline(always)]
+    fn first(_: &[Quick]) -> Shape {
+        Shape::NOTHING
+    }
+
+    /// Sends the packet on its way, if it is one of these, in a row of which that is known.
     fn take<B: PacketBuf>(
         path: &mut Path<'_>,
         level: Level,
         packet: &mut B,
-        quick: &Quick,
+        row: (&Quick, &Shape),
         tally: &mut Tally,
     ) -> Option<PortIx>;
 
@@ -303,6 +361,8 @@ trait Run {
 
 /// Clients' packets of known flows: [`Turn::Checked`], or [`Turn::OfFlows`].
 struct Requests<const CHECKED: bool>;
+/// The same, where all have one shape: TCP or UDP, with so many bytes of metadata.
+struct Uniform<const CHECKED: bool, const TCP: bool, const OBJECT_LEN: usize>;
 /// Tunnelled replies.
 struct Replies;
 
@@ -312,11 +372,41 @@ impl<const CHECKED: bool> Run for Requests<CHECKED> {
         path: &mut Path<'_>,
         level: Level,
         packet: &mut B,
-        quick: &Quick,
+        (quick, _): (&Quick, &Shape),
         tally: &mut Tally,
     ) -> Option<PortIx> {
         // Of another kind is none that has a flow.
-        path.fast_request::<B, CHECKED>(level, packet, quick, tally)
+        path.fast_request::<B, CHECKED>(level, packet, quick, &quick.shape, tally)
+    }
+
+    #[inline(always)]
+    fn count(tally: &mut Tally) -> &mut u64 {
+        &mut tally.requests
+    }
+}
+
+impl<const CHECKED: bool, const TCP: bool, const OBJECT_LEN: usize> Run
+    for Uniform<CHECKED, TCP, OBJECT_LEN>
+{
+    #[inline(always)]
+    fn first(quick: &[Quick]) -> Shape {
+        Shape {
+            protocol: if TCP { protocol::TCP } else { protocol::UDP },
+            object_len: OBJECT_LEN as u8,
+            ..quick.first().map_or(Shape::NOTHING, |first| first.shape)
+        }
+    }
+
+    #[inline(always)]
+    fn take<B: PacketBuf>(
+        path: &mut Path<'_>,
+        level: Level,
+        packet: &mut B,
+        (quick, first): (&Quick, &Shape),
+        tally: &mut Tally,
+    ) -> Option<PortIx> {
+        debug_assert_eq!(*first, quick.shape, "the burst is uniform");
+        path.fast_request::<B, CHECKED>(level, packet, quick, first, tally)
     }
 
     #[inline(always)]
@@ -331,7 +421,7 @@ impl Run for Replies {
         path: &mut Path<'_>,
         _: Level,
         packet: &mut B,
-        quick: &Quick,
+        (quick, _): (&Quick, &Shape),
         tally: &mut Tally,
     ) -> Option<PortIx> {
         if quick.shape.kind != Kind::Reply {

@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 }
 
 /// What packets that look alike have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(align(8))]
 pub(crate) struct Shape {
     /// What such a packet may be.

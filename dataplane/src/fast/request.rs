@@ -3,7 +3,7 @@
 use dpdk::vector::Level;
 
 use super::claims::Claims;
-use super::quick::{Quick, object, object_in};
+use super::quick::{Quick, Shape, object, object_in};
 use super::{MacCheck, Tally};
 use crate::aft::{PathEntry, PathKind};
 use crate::counters::Figure;
@@ -31,7 +31,7 @@ struct Progress {
 impl Path<'_> {
     /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
     ///
-    /// `CHECKED`: MACs were, of this packet too if it has one, and its metadata may be others than those verified last. They
+    /// `shape` is the packet's. `CHECKED`: MACs were, of this packet too if it has one, and its metadata may be others than those verified last. They
     /// must be known to be right then.
     #[inline(always)]
     pub(super) fn fast_request<B: PacketBuf, const CHECKED: bool>(
@@ -39,6 +39,7 @@ impl Path<'_> {
         level: Level,
         buf: &mut B,
         quick: &Quick,
+        shape: &Shape,
         tally: &mut Tally,
     ) -> Option<PortIx> {
         let frame = buf.data();
@@ -51,17 +52,17 @@ impl Path<'_> {
             return None;
         }
         let addresses = head[22..].first_chunk::<32>()?;
-        if !is_found && !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
+        if !is_found && !entry.is_of(addresses, quick.ports, shape.protocol) {
             return None;
         }
         let mut unchanged = 0;
         let mut is_changed = false;
-        if quick.shape.object_len != 0 {
+        if shape.object_len != 0 {
             let print = if CHECKED {
                 debug_assert!(quick.known, "its fingerprint was taken with its MAC");
                 quick.print
             } else {
-                let object = object_in(frame, &quick.shape)?;
+                let object = object_in(frame, shape)?;
                 own.fingerprint.of(level, object)
             };
             let (last, usable) = Fingerprint::read(entry.fingerprint);
@@ -79,8 +80,8 @@ impl Path<'_> {
             return None;
         }
         // Noted before the packet leaves, so that little is remembered meanwhile: it will leave.
-        let progress = if quick.shape.protocol == protocol::TCP {
-            Some(Progress::of(entry, frame, quick)?)
+        let progress = if shape.protocol == protocol::TCP {
+            Some(Progress::of(entry, frame, shape.l4)?)
         } else {
             None
         };
@@ -92,7 +93,7 @@ impl Path<'_> {
             if is_found & quick.is_alike {
                 entry.fingerprint = Fingerprint::mark(quick.print, true);
                 entry.note_metadata();
-                let verified = u64::from(quick.is_signed());
+                let verified = u64::from(shape.is_signed());
                 own.counters
                     .add(Figure::Note(MetadataNote::RequestVerified), verified);
                 if own.replay.charge_to(self.mono_s, quick.session) {
@@ -142,8 +143,8 @@ impl Path<'_> {
 impl Progress {
     /// What the segment says, if it changes nothing else of its flow.
     #[inline(always)]
-    fn of(entry: &FlowEntry, frame: &[u8], quick: &Quick) -> Option<Self> {
-        let l4 = frame.get(quick.shape.l4 as usize..)?;
+    fn of(entry: &FlowEntry, frame: &[u8], l4: u16) -> Option<Self> {
+        let l4 = frame.get(usize::from(l4)..)?;
         let tcp = l4.first_chunk::<20>()?;
         let header_len = usize::from(tcp[12] >> 4) * 4;
         let settled = entry.state() == FlowState::Established && entry.opening_tokens() == 0;
