@@ -153,6 +153,7 @@ impl Verifier {
 
     /// Begins to take requests and reports, to be checked together.
     #[inline(always)]
+    #[must_use = "nothing is checked before `Checks::finish`"]
     pub fn begin(&mut self) -> Checks<'_> {
         Checks {
             verifier: self,

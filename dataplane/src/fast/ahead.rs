@@ -19,33 +19,24 @@ const N_PREFIXES: usize = 27;
 impl Path<'_> {
     /// Brings nearer what the dispatch of this packet will read, if it is one to be dispatched.
     #[inline(always)]
-    pub(super) fn foresee(
-        &self,
-        level: Level,
-        Signed { addresses, object }: Signed<'_>,
-        quick: &mut Quick,
-    ) {
-        let (Some(fixed), Some(source)) = (
-            object.first_chunk::<REQUEST_FIXED_LEN>(),
-            addresses.first_chunk::<16>(),
-        ) else {
-            return;
-        };
-        self.foresee_session(level, source, fixed, quick);
-        if fixed[N_PREFIXES] != 0 {
-            self.foresee_prefixes(fixed, object);
+    pub(super) fn foresee(&self, level: Level, signed: Signed<'_>, quick: &mut Quick) {
+        self.foresee_session(level, signed, quick);
+        if let Some(fixed) = signed.object.first_chunk::<REQUEST_FIXED_LEN>()
+            && fixed[N_PREFIXES] != 0
+        {
+            self.foresee_prefixes(fixed, signed.object);
         }
     }
 
     /// The same of the session alone that a request is of.
     #[inline(always)]
-    pub(super) fn foresee_session(
-        &self,
-        level: Level,
-        source: &[u8; 16],
-        fixed: &[u8; REQUEST_FIXED_LEN],
-        quick: &mut Quick,
-    ) {
+    pub(super) fn foresee_session(&self, level: Level, signed: Signed<'_>, quick: &mut Quick) {
+        let (Some(fixed), Some(source)) = (
+            signed.object.first_chunk::<REQUEST_FIXED_LEN>(),
+            signed.addresses.first_chunk(),
+        ) else {
+            return;
+        };
         let session = u64::from_be_bytes(array(fixed, 16));
         quick.session = self.own.replay.fingerprint_of(level, source, session);
         self.own.replay.prefetch(quick.session);

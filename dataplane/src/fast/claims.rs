@@ -14,6 +14,7 @@ use dpdk::vector::{Level, Masked, all_match};
 use super::MacCheck;
 use super::quick::{Kind, Quick, Shape, object_in};
 use crate::config::{Class, PromptLengths};
+use crate::counters::{Figure, LocalCounters};
 use crate::id::ClassIx;
 use crate::packet::bytes::{address, array, be16, be32};
 use crate::packet::parse::ETHERNET_LEN;
@@ -109,6 +110,15 @@ impl Claims {
         })
     }
 
+    /// These from now on, if there are any. What was believed before stays true as long as the configuration does, so that one request
+    /// that claims nothing of the kind does not cost those behind it.
+    #[inline(always)]
+    pub(crate) fn take_up(kept: &mut Option<Self>, claims: Option<Self>) {
+        if claims.is_some() {
+            *kept = claims;
+        }
+    }
+
     /// The key that such requests are signed under, if they are.
     #[inline(always)]
     pub(super) fn signed_under(&self) -> Option<KeyId> {
@@ -193,6 +203,17 @@ impl Path<'_> {
         claims.tokens(level, object, self.time(), class)
     }
 
+    /// The same out of line: for one that was not alike when the burst's MACs were checked, or whose flow may have changed since.
+    #[inline(never)]
+    pub(super) fn tokens_by_now(
+        claims: &Option<Claims>,
+        object: &[u8],
+        time: (u64, u32),
+        class: ClassIx,
+    ) -> Option<u32> {
+        (claims.as_ref()?).tokens(Level::here(), object, time, class)
+    }
+
     /// What the packet asks for, and of which class, if it is a task that claims what the last one did.
     #[inline(always)]
     pub(super) fn claimed_alike(&self, frame: &[u8], quick: &Quick) -> Option<(ClassIx, Usable)> {
@@ -227,12 +248,11 @@ impl Path<'_> {
         Some((claims.ix, usable))
     }
 
-    /// Counts a request that is believed as the last one: there was a MAC to verify, or there was none.
+    /// Counts a request of this shape that is believed as the last one: there was a MAC to verify, or there was none.
     #[inline(always)]
-    pub(super) fn note_believed(&mut self, quick: &Quick) {
-        if quick.shape.is_signed() {
-            self.note(MetadataNote::RequestVerified);
-        }
+    pub(super) fn note_believed(counters: &mut LocalCounters, shape: &Shape) {
+        let verified = u64::from(shape.is_signed());
+        counters.add(Figure::Note(MetadataNote::RequestVerified), verified);
     }
 }
 

@@ -18,7 +18,7 @@ use dpdk::vector::{Level, wide};
 use super::claims::{BRIEF, Claims, KEY};
 use super::quick::{Kind, Quick, addresses, object, object_in};
 use crate::fingerprint::Fingerprint;
-use crate::flow::FlowRef;
+use crate::flow::{FlowEntry, FlowRef};
 use crate::packet::PacketBuf;
 use crate::packet::bytes::be16;
 use crate::path::{BURST, Path};
@@ -70,7 +70,7 @@ impl Places {
     }
 }
 
-/// What a MAC in a packet covers, but for the ports.
+/// What a request's MAC covers of its packet, but for protocol and port; a report's covers the object alone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed<'f> {
     /// Source and destination.
@@ -207,8 +207,8 @@ impl Path<'_> {
         )
     }
 
-    /// Gives the verifier the requests from `at` on that are on known flows and claim what the last one that was believed did, up
-    /// to the first packet that is no such. Returns its place.
+    /// Gives the verifier the requests from `at` on that are on known flows and claim what was believed last, up to the first
+    /// packet that is no such. Returns its place.
     #[inline(always)]
     fn give_alike<B: PacketBuf>(
         &self,
@@ -223,30 +223,27 @@ impl Path<'_> {
             if given.is_full() {
                 break;
             }
-            let Some((addresses, object, is_changed)) =
-                self.alike(level, packet.data(), one, claims)
-            else {
+            let Some((signed, is_changed)) = self.alike(level, packet.data(), one, claims) else {
                 break;
             };
             if is_changed {
                 let upper = (one.shape.protocol, one.destination_port());
-                if !given.checks.add(signers, addresses, upper, object) {
+                if !given
+                    .checks
+                    .add(signers, signed.addresses, upper, signed.object)
+                {
                     break;
                 }
                 given.note(at);
-                // Without prefixes.
-                if let (Some(source), Some(fixed)) = (addresses.first_chunk(), object.first_chunk())
-                {
-                    self.foresee_session(level, source, fixed, one);
-                }
+                self.foresee_session(level, signed, one);
             }
             at += 1;
         }
         at
     }
 
-    /// The addresses and the request in a packet of a known flow, if the request claims the same, and whether it is another than
-    /// the flow's last one.
+    /// What the request in a packet of a known flow is signed over, if it claims the same, and whether it is another than the flow's
+    /// last one.
     #[inline(always)]
     fn alike<'f>(
         &self,
@@ -254,32 +251,44 @@ impl Path<'_> {
         frame: &'f [u8],
         quick: &mut Quick,
         claims: &Claims,
-    ) -> Option<(&'f [u8; 32], &'f [u8; BRIEF], bool)> {
+    ) -> Option<(Signed<'f>, bool)> {
         if quick.shape.kind != Kind::Request || usize::from(quick.shape.object_len) != BRIEF {
             return None;
         }
-        let addresses = addresses(frame)?;
-        let object = frame
-            .get(usize::from(quick.shape.object_at)..)?
-            .first_chunk()?;
+        let object = frame.get(usize::from(quick.shape.object_at)..)?;
+        let signed = Signed {
+            addresses: addresses(frame)?,
+            object: object.first_chunk::<BRIEF>()?,
+        };
+        let (entry, is_changed) = self.known(level, signed, quick)?;
+        quick.tokens = claims.tokens(level, signed.object, self.time(), entry.class)?;
+        quick.is_alike = true;
+        Some((signed, is_changed))
+    }
+
+    /// The packet's flow, if it is of the one that it probably is of, and whether its request is another than the flow's last one.
+    /// Takes the request's fingerprint, for it is needed again.
+    #[inline(always)]
+    fn known(
+        &self,
+        level: Level,
+        signed: Signed<'_>,
+        quick: &mut Quick,
+    ) -> Option<(&FlowEntry, bool)> {
         let entry = self.own.flows.get(quick.flow)?;
-        if !entry.is_of(addresses, quick.ports, quick.shape.protocol) {
+        if !entry.is_of(signed.addresses, quick.ports, quick.shape.protocol) {
             return None;
         }
-        let tokens = claims.tokens(level, object, self.time(), entry.class)?;
-        let print = self.own.fingerprint.of(level, object);
         quick.known = true;
-        quick.print = print;
-        quick.is_alike = true;
-        quick.tokens = tokens;
-        let is_changed = Fingerprint::read(entry.fingerprint).0 != print;
+        quick.print = self.own.fingerprint.of(level, signed.object);
+        let is_changed = Fingerprint::read(entry.fingerprint).0 != quick.print;
         if is_changed && let Some(path) = self.paths.get(entry.instance().0.index()) {
             prefetch_read(path);
         }
-        Some((addresses, object, is_changed))
+        Some((entry, is_changed))
     }
 
-    /// Gives the verifier the requests from `at` on whose MAC will be verified, up to the first packet that is none, and as
+    /// Gives the verifier the requests from `at` on whose MAC will be verified, up to the first packet that is no client's, and as
     /// many as it takes. Returns the place behind them.
     #[inline(always)]
     fn give_requests<B: PacketBuf>(
@@ -353,6 +362,7 @@ impl Path<'_> {
     /// What a reply's report is signed over, if its MAC will be verified: if it was not applied.
     #[inline(always)]
     fn signed_report<'f>(&self, frame: &'f [u8], quick: &mut Quick) -> Option<Signed<'f>> {
+        quick.reporter = None;
         let signed = Signed::of(frame, quick)?;
         let reporter = self.reporter(signed.object);
         quick.reporter = reporter.map(|(slot, _)| slot);
@@ -371,22 +381,15 @@ impl Path<'_> {
         quick: &mut Quick,
     ) -> Option<Signed<'f>> {
         let signed = Signed::of(frame, quick)?;
-        if let Some(entry) = self.own.flows.get(quick.flow) {
-            if entry.is_of(signed.addresses, quick.ports, quick.shape.protocol) {
-                quick.known = true;
-                quick.print = self.own.fingerprint.of(level, signed.object);
-                if Fingerprint::read(entry.fingerprint).0 == quick.print {
-                    return None;
-                }
-                let tokens = self.tokens_alike(level, signed.object, entry.class);
-                quick.is_alike = tokens.is_some();
-                quick.tokens = tokens.unwrap_or(0);
-                if let Some(path) = self.paths.get(entry.instance().0.index()) {
-                    prefetch_read(path);
-                }
-            } else {
-                quick.flow = FlowRef::UNSURE;
+        if let Some((entry, is_changed)) = self.known(level, signed, quick) {
+            if !is_changed {
+                return None;
             }
+            let tokens = self.tokens_alike(level, signed.object, entry.class);
+            quick.is_alike = tokens.is_some();
+            quick.tokens = tokens.unwrap_or(0);
+        } else if quick.flow.is_some() {
+            quick.flow = FlowRef::UNSURE;
         }
         if !is_unsigned(signed.object) {
             return Some(signed);

@@ -72,7 +72,7 @@ impl Path<'_> {
         packets: &Burst<B>,
         quick: &mut [Quick; BURST],
         model: &mut Model,
-    ) -> Recognised {
+    ) -> Recognition {
         wide(
             #[inline(always)]
             |level| {
@@ -99,7 +99,7 @@ impl Path<'_> {
         packets: &[B],
         quick: &mut [Quick],
         model: &mut Model,
-    ) -> (Recognised, bool) {
+    ) -> (Recognition, bool) {
         let port = self.plan.port(ingress);
         let (mut at, mut bytes) = (0, 0);
         let mut looked_at = None;
@@ -137,7 +137,7 @@ impl Path<'_> {
             at += 1;
             bytes += packet.data().len();
         }
-        let recognised = Recognised {
+        let recognised = Recognition {
             bytes,
             uniform: !mixed,
         };
@@ -145,7 +145,7 @@ impl Path<'_> {
     }
 
     /// Sends the packets from `at` on their way, up to the first that is not one of this `kind` for the fast path. Returns
-    /// its place. `uniform`: as [`Recognised`] says.
+    /// its place. `uniform`: as [`Recognition`] says.
     #[inline(always)]
     pub(crate) fn fast<B: PacketBuf>(
         &mut self,
@@ -214,10 +214,10 @@ impl Path<'_> {
         let shape = quick[at].shape;
         let is_tcp = shape.protocol == protocol::TCP;
         match usize::from(shape.object_len) {
-            0 if uniform && is_tcp => {
+            0 if uniform && !CHECKED && is_tcp => {
                 self.fast_run::<B, Uniform<CHECKED, true, 0>>(packets, quick, at, outs, tally)
             }
-            0 if uniform => {
+            0 if uniform && !CHECKED => {
                 self.fast_run::<B, Uniform<CHECKED, false, 0>>(packets, quick, at, outs, tally)
             }
             BRIEF if uniform && is_tcp => {
@@ -245,7 +245,7 @@ impl Path<'_> {
                 let mut counted = *tally;
                 let mut way = Out::NOWHERE;
                 let mut taken = 0;
-                let first = R::first(&quick[at..]);
+                let first = R::shape_of_row(&quick[at..]);
                 for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
                     let Some(port) = R::take(self, level, packet, (quick, &first), &mut counted)
                     else {
@@ -269,7 +269,7 @@ impl Path<'_> {
 
 /// What is known of a burst once its packets are recognised.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Recognised {
+pub(crate) struct Recognition {
     /// Its bytes.
     pub(crate) bytes: usize,
     /// All packets that were recognised have the same shape.
@@ -342,7 +342,7 @@ impl Turn {
 trait Run {
     /// The shape of all packets of a row, where they have the same.
     #[inline(always)]
-    fn first(_: &[Quick]) -> Shape {
+    fn shape_of_row(_: &[Quick]) -> Shape {
         Shape::NOTHING
     }
 
@@ -389,7 +389,7 @@ impl<const CHECKED: bool, const TCP: bool, const OBJECT_LEN: usize> Run
     for Uniform<CHECKED, TCP, OBJECT_LEN>
 {
     #[inline(always)]
-    fn first(quick: &[Quick]) -> Shape {
+    fn shape_of_row(quick: &[Quick]) -> Shape {
         Shape {
             protocol: if TCP { protocol::TCP } else { protocol::UDP },
             object_len: OBJECT_LEN as u8,

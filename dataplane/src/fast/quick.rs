@@ -63,14 +63,14 @@ pub(crate) struct Quick {
     pub(super) flow: FlowRef,
     /// The flow's hash.
     pub(crate) hash: u64,
-    /// Its session's, once the MAC is known to be right.
+    /// Its session's, once the MAC is known to be right, or is to be checked and the flow is known.
     pub(super) session: Session,
     /// Keyed fingerprint of the object, once the packet is known to be of the flow.
     pub(super) print: u64,
     /// What the request is charged if it is alike.
     pub(super) tokens: u32,
-    /// Of a request on a known flow that is not the flow's last one: whether it claims what the last one that was believed did
-    /// ([`Claims`](super::Claims)), if its MAC is right.
+    /// Of a request on a known flow that is not the flow's last one: whether it claims what was believed last when the burst's MACs
+    /// were checked ([`Claims`](super::Claims)), if its own is right.
     pub(super) is_alike: bool,
     /// It was found to be of that flow when the burst's MACs were checked, and its fingerprint taken. Of a reply: its report was
     /// applied by then.

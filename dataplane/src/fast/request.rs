@@ -43,8 +43,8 @@ impl Path<'_> {
         tally: &mut Tally,
     ) -> Option<PortIx> {
         let frame = buf.data();
-        // As it was when MACs were checked.
         let own = &mut *self.own;
+        // As it was when MACs were checked.
         let is_found = CHECKED && quick.known && own.flows.changes() == self.found_at;
         let entry = own.flows.get_mut(quick.flow)?;
         let head = frame.first_chunk::<{ ETHERNET_LEN + IPV6_LEN }>()?;
@@ -89,17 +89,20 @@ impl Path<'_> {
             return None;
         }
         let entry = if is_changed {
-            // What it is charged holds for the flow that it was found to be of.
-            if is_found & quick.is_alike {
+            // What it is charged was found for the flow that it was of then.
+            let tokens = if is_found & quick.is_alike {
+                Some(quick.tokens)
+            } else {
+                let time = (self.unix_s, self.config.dispatch.request_skew_s);
+                Self::tokens_by_now(self.claims, object(frame, shape), time, entry.class)
+            };
+            if let Some(tokens) = tokens {
                 entry.fingerprint = Fingerprint::mark(quick.print, true);
                 entry.note_metadata();
-                let verified = u64::from(shape.is_signed());
-                own.counters
-                    .add(Figure::Note(MetadataNote::RequestVerified), verified);
+                Self::note_believed(&mut own.counters, shape);
                 if own.replay.charge_to(self.mono_s, quick.session) {
                     // The path is the slot's tenant's, and so is the flow.
-                    own.charges
-                        .commit(&self.shared.inflight, slot, quick.tokens);
+                    own.charges.commit(&self.shared.inflight, slot, tokens);
                 } else {
                     own.counters.count(Figure::Note(MetadataNote::Replayed));
                 }
@@ -135,7 +138,8 @@ impl Path<'_> {
         let entry = self.own.flows.entry(flow);
         let is_believed = Fingerprint::read(entry.fingerprint).1;
         let class = self.class(entry.class).filter(|_| is_believed);
-        *self.claims = class.and_then(|class| Claims::of(object, entry.class, class));
+        let claims = class.and_then(|class| Claims::of(object, entry.class, class));
+        Claims::take_up(self.claims, claims);
         Some(())
     }
 }

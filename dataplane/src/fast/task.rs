@@ -27,7 +27,7 @@ impl Path<'_> {
         let frame = buf.data();
         let (class, usable) = self.claimed_alike(frame, quick)?;
         let source = address(frame, ETHERNET_LEN + 8);
-        self.note_believed(quick);
+        Self::note_believed(&mut self.own.counters, &quick.shape);
         if let Err(reason) = self.admit_new(source, class) {
             self.item_of(buf, port, quick, item);
             return Some(self.refuse(buf, item, reason));

@@ -97,7 +97,8 @@ impl Path<'_> {
             && let (Some(found), Some(class)) = (item.parsed.request, self.class(ix))
         {
             let destination = item.parsed.final_destination;
-            *self.claims = Claims::of_task(found.of(buf.data()), ix, class, destination, usable);
+            let claims = Claims::of_task(found.of(buf.data()), ix, class, destination, usable);
+            Claims::take_up(self.claims, claims);
         }
     }
 

@@ -47,7 +47,7 @@ fn charges_are_told_before_another_generation_is_taken_up() {
 }
 
 /// One that most resemble, and others that differ from it in something.
-fn requests() -> Vec<Request> {
+pub(super) fn requests() -> Vec<Request> {
     vec![
         request(),
         Request {
@@ -147,7 +147,7 @@ fn requests() -> Vec<Request> {
 }
 
 /// Two worlds, one of them without a fast path.
-fn worlds(change: impl Fn(&mut Setup)) -> [World; 2] {
+pub(super) fn worlds(change: impl Fn(&mut Setup)) -> [World; 2] {
     let world = || {
         let mut setup = Setup::new(4).config(|config| {
             config.dispatch.request_skew_s = SKEW_S;
@@ -168,7 +168,7 @@ fn worlds(change: impl Fn(&mut Setup)) -> [World; 2] {
 }
 
 /// The same burst to both, of which the same comes.
-fn send([fast, whole]: &mut [World; 2], frames: &[Vec<u8>]) {
+pub(super) fn send([fast, whole]: &mut [World; 2], frames: &[Vec<u8>]) {
     let one = burst(fast, EDGE, frames);
     assert_eq!(one, burst(whole, EDGE, frames));
 }

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod charged;
 mod claims;
 mod refusal;
 

@@ -12,7 +12,7 @@ use super::support::setup::{CHAT, CODE_EXACT, EDGE, Setup, ip, service};
 use super::support::world::{World, data, datagram, syn};
 
 /// The packet's frame, a bit of its object's MAC turned over.
-fn forged(packet: &Packet) -> Vec<u8> {
+pub(super) fn forged(packet: &Packet) -> Vec<u8> {
     let mut frame = packet.frame();
     let mac_end = 58 + usize::from(frame[57]);
     frame[mac_end - 1] ^= 1;

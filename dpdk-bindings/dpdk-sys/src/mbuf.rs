@@ -136,22 +136,23 @@ field!(
     nb_segs,
     set_nb_segs
 );
-// What is read beyond `pkt_len` and `nb_segs` lies before the end of `next`.
-const _: () = assert!(
-    crate::DPDK_SYS_MBUF_PKT_LEN <= crate::DPDK_SYS_MBUF_NEXT
-        && crate::DPDK_SYS_MBUF_NB_SEGS <= crate::DPDK_SYS_MBUF_NEXT
-);
+// What is read beyond `pkt_len` lies before the end of `next`.
+const _: () = assert!(crate::DPDK_SYS_MBUF_PKT_LEN <= crate::DPDK_SYS_MBUF_NEXT);
+/// Whether `port` follows `nb_segs` directly, as in every release so far: not what others write who share the packet.
+const PORT_FOLLOWS: bool =
+    cfg!(target_endian = "little") && crate::DPDK_SYS_MBUF_PORT == crate::DPDK_SYS_MBUF_NB_SEGS + 2;
 
 /// `pkt_len` in the lowest 32 bits, and above it whatever lies behind it: to be added up without being cut out of each.
 ///
 /// # Safety
-/// As for [`pkt_len`].
+/// As for [`pkt_len`] and [`data_len`].
 #[inline(always)]
 #[must_use]
 pub unsafe fn pkt_len_and_more(mbuf: *const rte_mbuf) -> u64 {
-    // SAFETY: the caller's. Eight bytes from here on are the struct's (asserted above), and nothing is asked of the alignment.
+    // SAFETY: the caller's. Eight bytes from here on are the struct's (asserted above): both lengths and the VLAN tag, of which
+    // nobody writes any in a packet that is ours. Nothing is asked of the alignment.
     unsafe {
-        if cfg!(target_endian = "little") {
+        if LENGTHS_ARE_ONE {
             let lengths = mbuf.byte_add(crate::DPDK_SYS_MBUF_PKT_LEN);
             lengths.cast::<u64>().read_unaligned()
         } else {
@@ -163,13 +164,13 @@ pub unsafe fn pkt_len_and_more(mbuf: *const rte_mbuf) -> u64 {
 /// `nb_segs` in the lowest 16 bits, and above it whatever lies behind it.
 ///
 /// # Safety
-/// As for [`nb_segs`].
+/// As for [`nb_segs`] and [`port`].
 #[inline(always)]
 #[must_use]
 pub unsafe fn nb_segs_and_more(mbuf: *const rte_mbuf) -> u32 {
-    // SAFETY: the caller's. Four bytes from here on are the struct's (asserted above), and nothing is asked of the alignment.
+    // SAFETY: the caller's. Both fields are the struct's, and nothing is asked of the alignment.
     unsafe {
-        if cfg!(target_endian = "little") {
+        if PORT_FOLLOWS {
             let segments = mbuf.byte_add(crate::DPDK_SYS_MBUF_NB_SEGS);
             segments.cast::<u32>().read_unaligned()
         } else {

@@ -100,7 +100,8 @@ impl RxQueue {
 /// What packets come to.
 #[derive(Clone, Copy, Default)]
 struct Sizes {
-    /// In the lowest 32 bits their bytes: fewer than 4 GiB, for there are 2¹⁶ at the most, of a burst.
+    /// In the lowest 32 bits their bytes, which are fewer than 4 GiB: [`TxQueue::transmit`] takes few enough packets for each to have
+    /// a megabyte.
     lengths: u64,
     /// In the lowest 16 bits their numbers of segments, or-ed together.
     segments: u32,
@@ -140,6 +141,7 @@ impl TxQueue {
     /// driver send only a part, or read past it: they are freed before, and counted ([`TxQueue::rejected`]).
     #[inline]
     pub fn transmit<const N: usize>(&mut self, from: &mut ArrayVec<Mbuf, N>) -> usize {
+        const { assert!(N <= 1 << 12, "their bytes are added up in 32 bits") };
         let mut sizes = Self::sizes_of(from);
         if !self.multi_segment && sizes.any_chains() {
             self.reject_chains(from);
