@@ -429,16 +429,18 @@ impl Path<'_> {
             |level| {
                 for (bit, at) in lanes.iter().take(count).enumerate() {
                     let at = usize::from(*at);
-                    if let (Some(packet), Some(quick)) = (packets.get(at), quick.get_mut(at)) {
-                        quick.mac = MacCheck::of(right >> bit & 1 != 0);
-                        // Of a known flow that was done.
-                        let is_new = quick.shape.kind == Kind::Request && !quick.known;
-                        if quick.mac == MacCheck::Right
-                            && is_new
-                            && let Some(signed) = Signed::of(packet.data(), quick)
-                        {
-                            self.foresee(level, signed, quick);
-                        }
+                    let Some(quick) = quick.get_mut(at) else {
+                        continue;
+                    };
+                    quick.mac = MacCheck::of(right >> bit & 1 != 0);
+                    // Of a known flow that was done.
+                    let is_new = quick.shape.kind == Kind::Request && !quick.known;
+                    if is_new
+                        && quick.mac == MacCheck::Right
+                        && let Some(packet) = packets.get(at)
+                        && let Some(signed) = Signed::of(packet.data(), quick)
+                    {
+                        self.foresee(level, signed, quick);
                     }
                 }
             },
