@@ -40,8 +40,6 @@ pub(super) const BRIEF: usize = REQUEST_FIXED_LEN + MAC_LEN;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Claims {
     said: Said,
-    /// Bytes of it, MAC included.
-    len: usize,
     /// The key that it is signed under, or none.
     key: KeyId,
     ix: ClassIx,
@@ -71,22 +69,26 @@ impl Claims {
     #[inline]
     pub(super) fn of(request: &[u8], ix: ClassIx, class: &Class) -> Option<Self> {
         let fixed = request.first_chunk::<REQUEST_FIXED_LEN>()?;
-        let key = KeyId(be16(fixed, KEY));
-        let len = if key == KeyId::NONE {
-            REQUEST_FIXED_LEN
-        } else {
-            BRIEF
-        };
-        // So short only without: it is well-formed.
-        (request.len() == len).then_some(Self {
+        let claims = Self {
             said: Said::by(fixed),
-            len,
-            key,
+            key: KeyId(be16(fixed, KEY)),
             ix,
             class: class.id,
             prompts: class.prompt_lengths(),
             task: None,
-        })
+        };
+        // So short only without: it is well-formed.
+        (request.len() == claims.request_len()).then_some(claims)
+    }
+
+    /// Bytes of such a request, MAC included.
+    #[inline(always)]
+    fn request_len(&self) -> usize {
+        if self.key == KeyId::NONE {
+            REQUEST_FIXED_LEN
+        } else {
+            BRIEF
+        }
     }
 
     /// Those of a task that is dispatched, sent to this address.
@@ -133,7 +135,7 @@ impl Claims {
         object: &'f [u8],
         (now_s, skew_s): (u64, u32),
     ) -> Option<&'f Fixed> {
-        if object.len() != self.len {
+        if object.len() != self.request_len() {
             return None;
         }
         let fixed = object.first_chunk()?;

@@ -3,19 +3,15 @@
 //! Nothing is decided here. What a MAC was found to be is handed to the stages with the packet ([`MacCheck`]). Where something is
 //! amiss with an object or its key, its MAC stays unknown, and [`crate::request::verify`] or [`crate::reply::learn`] says what.
 //!
-//! On processors with AES instructions the senders' keys are derived anew with each MAC, but for that of the sender who alone has
-//! made all that are checked together ([`Verifier`]): a flood of made-up senders displaces nothing. Otherwise, and for keys of
-//! another kind, derived keys are kept.
+//! On processors with AES instructions the senders' keys are derived anew with each MAC ([`super::given`]). Otherwise, and for keys
+//! of another kind, derived keys are kept.
 
-use afr_wire::{
-    Checks, KeyId, MAC_LEN, MAX_CHECKS, MAX_LANES, REQUEST_FIXED_LEN, Signers, Verifier,
-    verify_requests,
-};
+use afr_wire::{KeyId, MAC_LEN, MAX_CHECKS, REQUEST_FIXED_LEN, verify_requests};
 use arrayvec::ArrayVec;
 use dpdk::prefetch::prefetch_read;
-use dpdk::vector::{Level, wide};
+use dpdk::vector::Level;
 
-use super::claims::{BRIEF, Claims, KEY};
+use super::claims::KEY;
 use super::quick::{Kind, Quick, addresses, object, object_in};
 use crate::fingerprint::Fingerprint;
 use crate::flow::{FlowEntry, FlowRef};
@@ -37,30 +33,29 @@ pub(crate) enum MacCheck {
 }
 
 impl MacCheck {
-    const fn of(right: bool) -> Self {
+    pub(super) const fn of(right: bool) -> Self {
         if right { Self::Right } else { Self::Wrong }
     }
 }
 
 /// Packets of a burst, by their place in it.
 #[derive(Debug, Clone, Copy)]
-struct Places {
+pub(super) struct Places {
     places: [u8; BURST],
     count: usize,
 }
 
 impl Places {
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         places: [0; BURST],
         count: 0,
     };
 
-    /// Adds the place if it counts.
     #[inline(always)]
-    fn add(&mut self, place: usize, counts: bool) {
+    pub(super) fn add(&mut self, place: usize) {
         if let Some(next) = self.places.get_mut(self.count) {
             *next = place as u8;
-            self.count += usize::from(counts);
+            self.count += 1;
         }
     }
 
@@ -81,7 +76,7 @@ pub(super) struct Signed<'f> {
 
 impl<'f> Signed<'f> {
     #[inline(always)]
-    fn of(frame: &'f [u8], quick: &Quick) -> Option<Self> {
+    pub(super) fn of(frame: &'f [u8], quick: &Quick) -> Option<Self> {
         if quick.shape.object_len == 0 {
             return None;
         }
@@ -91,29 +86,6 @@ impl<'f> Signed<'f> {
         })
     }
 }
-
-/// What the verifier was given, and which packets of the burst that is, by lane.
-struct Given<'v> {
-    checks: Checks<'v>,
-    lanes: [u8; MAX_LANES],
-}
-
-impl Given<'_> {
-    #[inline(always)]
-    fn is_full(&self) -> bool {
-        self.checks.count() == MAX_LANES
-    }
-
-    /// What was given last is of the packet at this place.
-    #[inline(always)]
-    fn note(&mut self, place: usize) {
-        let lane = self.checks.count().wrapping_sub(1);
-        self.lanes[lane % MAX_LANES] = place as u8;
-    }
-}
-
-/// Who signs under the key that was asked for last.
-type LastSigners<'a> = Option<(KeyId, &'a Signers)>;
 
 impl Path<'_> {
     /// Computes the MACs of those of the burst that will be verified. Once a burst, when it shows that there is one.
@@ -146,130 +118,17 @@ impl Path<'_> {
                 Kind::Reply => self.signed_report(frame, quick),
                 Kind::Whole => None,
             };
-            wanted.add(at, signed.is_some());
+            if signed.is_some() {
+                wanted.add(at);
+            }
         }
         wanted
-    }
-
-    /// Has the verifier say which of those with a MAC that will be verified are their senders'. Returns those that it has
-    /// nothing to say of.
-    #[inline(never)]
-    fn check_derived<B: PacketBuf>(
-        &self,
-        packets: &[B],
-        quick: &mut [Quick],
-        verifier: &mut Verifier,
-    ) -> Places {
-        wide(
-            #[inline(always)]
-            |level| {
-                let mut others = Places::NONE;
-                let alike = self.claims.as_ref().and_then(|claims| {
-                    let signers = self.plan.signers(claims.signed_under()?, self.unix_s)?;
-                    Some((claims, signers))
-                });
-                let mut at = 0;
-                while at < quick.len() {
-                    let mut given = Given {
-                        checks: verifier.begin(),
-                        lanes: [0; MAX_LANES],
-                    };
-                    while at < quick.len() && !given.is_full() {
-                        // Each with a loop of its own.
-                        at = match quick[at].shape.kind {
-                            Kind::Request => {
-                                let at = match alike {
-                                    Some(alike) => self
-                                        .give_alike(level, packets, quick, at, &mut given, alike),
-                                    None => at,
-                                };
-                                self.give_requests(
-                                    level,
-                                    packets,
-                                    quick,
-                                    at,
-                                    &mut given,
-                                    &mut others,
-                                )
-                            }
-                            Kind::Reply => {
-                                self.give_replies(packets, quick, at, &mut given, &mut others)
-                            }
-                            Kind::Whole => at + 1,
-                        };
-                    }
-                    if given.checks.count() != 0 {
-                        self.finish(given, packets, quick);
-                    }
-                }
-                others
-            },
-        )
-    }
-
-    /// Gives the verifier the requests from `at` on that are on known flows and claim what was believed last, up to the first
-    /// packet that is no such. Returns its place.
-    #[inline(always)]
-    fn give_alike<B: PacketBuf>(
-        &self,
-        level: Level,
-        packets: &[B],
-        quick: &mut [Quick],
-        mut at: usize,
-        given: &mut Given<'_>,
-        (claims, signers): (&Claims, &Signers),
-    ) -> usize {
-        for (packet, one) in packets[at..].iter().zip(&mut quick[at..]) {
-            if given.is_full() {
-                break;
-            }
-            let Some((signed, is_changed)) = self.alike(level, packet.data(), one, claims) else {
-                break;
-            };
-            if is_changed {
-                let upper = (one.shape.protocol, one.destination_port());
-                if !given
-                    .checks
-                    .add(signers, signed.addresses, upper, signed.object)
-                {
-                    break;
-                }
-                given.note(at);
-                self.foresee_session(level, signed, one);
-            }
-            at += 1;
-        }
-        at
-    }
-
-    /// What the request in a packet of a known flow is signed over, if it claims the same, and whether it is another than the flow's
-    /// last one.
-    #[inline(always)]
-    fn alike<'f>(
-        &self,
-        level: Level,
-        frame: &'f [u8],
-        quick: &mut Quick,
-        claims: &Claims,
-    ) -> Option<(Signed<'f>, bool)> {
-        if quick.shape.kind != Kind::Request || usize::from(quick.shape.object_len) != BRIEF {
-            return None;
-        }
-        let object = frame.get(usize::from(quick.shape.object_at)..)?;
-        let signed = Signed {
-            addresses: addresses(frame)?,
-            object: object.first_chunk::<BRIEF>()?,
-        };
-        let (entry, is_changed) = self.known(level, signed, quick)?;
-        quick.tokens = claims.tokens(level, signed.object, self.time(), entry.class)?;
-        quick.is_alike = true;
-        Some((signed, is_changed))
     }
 
     /// The packet's flow, if it is of the one that it probably is of, and whether its request is another than the flow's last one.
     /// Takes the request's fingerprint, for it is needed again.
     #[inline(always)]
-    fn known(
+    pub(super) fn known(
         &self,
         level: Level,
         signed: Signed<'_>,
@@ -288,80 +147,13 @@ impl Path<'_> {
         Some((entry, is_changed))
     }
 
-    /// Gives the verifier the requests from `at` on whose MAC will be verified, up to the first packet that is no client's, and as
-    /// many as it takes. Returns the place behind them.
-    #[inline(always)]
-    fn give_requests<B: PacketBuf>(
-        &self,
-        level: Level,
-        packets: &[B],
-        quick: &mut [Quick],
-        mut at: usize,
-        given: &mut Given<'_>,
-        others: &mut Places,
-    ) -> usize {
-        let mut last = None;
-        for (packet, one) in packets[at..].iter().zip(&mut quick[at..]) {
-            if one.shape.kind != Kind::Request || given.is_full() {
-                break;
-            }
-            let place = at;
-            at += 1;
-            let Some(signed) = self.signed_request(level, packet.data(), one) else {
-                continue;
-            };
-            let upper = (one.shape.protocol, one.destination_port());
-            let signers = self.signers(&signed, &mut last);
-            let is_taken = signers.is_some_and(|signers| {
-                given
-                    .checks
-                    .add(signers, signed.addresses, upper, signed.object)
-            });
-            if !is_taken {
-                others.add(place, true);
-                continue;
-            }
-            given.note(place);
-            if one.known {
-                self.foresee(level, signed, one);
-            }
-        }
-        at
-    }
-
-    /// The same of replies' reports.
-    #[inline(always)]
-    fn give_replies<B: PacketBuf>(
-        &self,
-        packets: &[B],
-        quick: &mut [Quick],
-        mut at: usize,
-        given: &mut Given<'_>,
-        others: &mut Places,
-    ) -> usize {
-        let mut last = None;
-        for (packet, one) in packets[at..].iter().zip(&mut quick[at..]) {
-            if one.shape.kind != Kind::Reply || given.is_full() {
-                break;
-            }
-            let place = at;
-            at += 1;
-            let Some(signed) = self.signed_report(packet.data(), one) else {
-                continue;
-            };
-            let signers = self.signers(&signed, &mut last);
-            if signers.is_some_and(|signers| given.checks.add_report(signers, signed.object)) {
-                given.note(place);
-            } else {
-                others.add(place, true);
-            }
-        }
-        at
-    }
-
     /// What a reply's report is signed over, if its MAC will be verified: if it was not applied.
     #[inline(always)]
-    fn signed_report<'f>(&self, frame: &'f [u8], quick: &mut Quick) -> Option<Signed<'f>> {
+    pub(super) fn signed_report<'f>(
+        &self,
+        frame: &'f [u8],
+        quick: &mut Quick,
+    ) -> Option<Signed<'f>> {
         quick.reporter = None;
         let signed = Signed::of(frame, quick)?;
         let reporter = self.reporter(signed.object);
@@ -374,7 +166,7 @@ impl Path<'_> {
     /// Where it is of a flow, takes the fingerprint of the request, for it is needed again. One that says it has no MAC needs no
     /// more than that.
     #[inline(always)]
-    fn signed_request<'f>(
+    pub(super) fn signed_request<'f>(
         &self,
         level: Level,
         frame: &'f [u8],
@@ -399,55 +191,7 @@ impl Path<'_> {
         None
     }
 
-    /// Who signs under the key that is named in the request or report, if the key is one of those laid out for the verifier.
-    #[inline(always)]
-    fn signers<'s>(
-        &'s self,
-        signed: &Signed<'_>,
-        last: &mut LastSigners<'s>,
-    ) -> Option<&'s Signers> {
-        let head = signed.object.first_chunk::<8>()?;
-        let id = KeyId(be16(head, KEY));
-        match *last {
-            Some((of, signers)) if of == id => Some(signers),
-            _ => {
-                let signers = self.plan.signers(id, self.unix_s)?;
-                *last = Some((id, signers));
-                Some(signers)
-            }
-        }
-    }
-
-    /// Has the verifier say which of those that it was given are their senders'.
-    #[inline(never)]
-    fn finish<B: PacketBuf>(&self, given: Given<'_>, packets: &[B], quick: &mut [Quick]) {
-        let Given { checks, lanes } = given;
-        let count = checks.count();
-        let right = checks.finish(&self.plan.masters);
-        wide(
-            #[inline(always)]
-            |level| {
-                for (bit, at) in lanes.iter().take(count).enumerate() {
-                    let at = usize::from(*at);
-                    let Some(quick) = quick.get_mut(at) else {
-                        continue;
-                    };
-                    quick.mac = MacCheck::of(right >> bit & 1 != 0);
-                    // Of a known flow that was done.
-                    let is_new = quick.shape.kind == Kind::Request && !quick.known;
-                    if is_new
-                        && quick.mac == MacCheck::Right
-                        && let Some(packet) = packets.get(at)
-                        && let Some(signed) = Signed::of(packet.data(), quick)
-                    {
-                        self.foresee(level, signed, quick);
-                    }
-                }
-            },
-        );
-    }
-
-    /// The same under keys that are kept.
+    /// Checks the `wanted` under keys that are kept.
     #[inline(never)]
     fn check_kept<B: PacketBuf>(&mut self, packets: &[B], quick: &mut [Quick], wanted: &Places) {
         let mut keyed = ArrayVec::<(usize, KeyPlace), BURST>::new();

@@ -15,6 +15,7 @@ mod shape;
 mod ahead;
 mod claims;
 mod macs;
+mod given;
 mod request;
 mod refusal;
 mod task;
@@ -26,6 +27,8 @@ pub(crate) use plan::Plan;
 pub(crate) use quick::{Kind, Quick};
 pub(crate) use reply::Way;
 pub(crate) use shape::Model;
+
+use std::marker::PhantomData;
 
 use dpdk::vector::{Level, wide};
 
@@ -213,20 +216,25 @@ impl Path<'_> {
     ) -> usize {
         let shape = quick[at].shape;
         let is_tcp = shape.protocol == protocol::TCP;
-        match usize::from(shape.object_len) {
-            0 if uniform && !CHECKED && is_tcp => {
-                self.fast_run::<B, Uniform<CHECKED, true, 0>>(packets, quick, at, outs, tally)
-            }
-            0 if uniform && !CHECKED => {
-                self.fast_run::<B, Uniform<CHECKED, false, 0>>(packets, quick, at, outs, tally)
-            }
-            BRIEF if uniform && is_tcp => {
-                self.fast_run::<B, Uniform<CHECKED, true, BRIEF>>(packets, quick, at, outs, tally)
-            }
-            BRIEF if uniform => {
-                self.fast_run::<B, Uniform<CHECKED, false, BRIEF>>(packets, quick, at, outs, tally)
-            }
-            _ => self.fast_run::<B, Requests<CHECKED>>(packets, quick, at, outs, tally),
+        // What has no metadata has no MAC that was checked.
+        match (usize::from(shape.object_len), is_tcp) {
+            (0, true) if uniform && !CHECKED => self
+                .fast_run::<B, Requests<CHECKED, Uniform<true, 0>>>(
+                    packets, quick, at, outs, tally,
+                ),
+            (0, false) if uniform && !CHECKED => self
+                .fast_run::<B, Requests<CHECKED, Uniform<false, 0>>>(
+                    packets, quick, at, outs, tally,
+                ),
+            (BRIEF, true) if uniform => self
+                .fast_run::<B, Requests<CHECKED, Uniform<true, BRIEF>>>(
+                    packets, quick, at, outs, tally,
+                ),
+            (BRIEF, false) if uniform => self
+                .fast_run::<B, Requests<CHECKED, Uniform<false, BRIEF>>>(
+                    packets, quick, at, outs, tally,
+                ),
+            _ => self.fast_run::<B, Requests<CHECKED, Any>>(packets, quick, at, outs, tally),
         }
     }
 
@@ -245,9 +253,9 @@ impl Path<'_> {
                 let mut counted = *tally;
                 let mut way = Out::NOWHERE;
                 let mut taken = 0;
-                let first = R::shape_of_row(&quick[at..]);
+                let row = R::row(&quick[at..]);
                 for (packet, quick) in packets[at..].iter_mut().zip(&quick[at..]) {
-                    let Some(port) = R::take(self, level, packet, (quick, &first), &mut counted)
+                    let Some(port) = R::take(self, level, packet, (quick, &row), &mut counted)
                     else {
                         break;
                     };
@@ -340,18 +348,18 @@ impl Turn {
 
 /// What is done with each packet of a row of them.
 trait Run {
-    /// The shape of all packets of a row, where they have the same.
-    #[inline(always)]
-    fn shape_of_row(_: &[Quick]) -> Shape {
-        Shape::NOTHING
-    }
+    /// What is known of all packets of a row.
+    type Row;
 
-    /// Sends the packet on its way, if it is one of these, in a row of which that is known.
+    /// The same, of the row that these begin with.
+    fn row(quick: &[Quick]) -> Self::Row;
+
+    /// Sends the packet on its way, if it is one of these.
     fn take<B: PacketBuf>(
         path: &mut Path<'_>,
         level: Level,
         packet: &mut B,
-        row: (&Quick, &Shape),
+        row: (&Quick, &Self::Row),
         tally: &mut Tally,
     ) -> Option<PortIx>;
 
@@ -360,41 +368,58 @@ trait Run {
 }
 
 /// Clients' packets of known flows: [`Turn::Checked`], or [`Turn::OfFlows`].
-struct Requests<const CHECKED: bool>;
-/// The same, where all have one shape: TCP or UDP, with so many bytes of metadata.
-struct Uniform<const CHECKED: bool, const TCP: bool, const OBJECT_LEN: usize>;
+struct Requests<const CHECKED: bool, S>(PhantomData<S>);
 /// Tunnelled replies.
 struct Replies;
 
-impl<const CHECKED: bool> Run for Requests<CHECKED> {
+/// What is known of the shapes of a row.
+trait Shapes {
+    fn of_row(quick: &[Quick]) -> Self;
+
+    /// The shape of one of its packets.
+    fn of<'s>(&'s self, quick: &'s Quick) -> &'s Shape;
+}
+
+/// Nothing: each has its own.
+struct Any;
+/// All have this one: TCP or UDP, with so many bytes of metadata.
+struct Uniform<const TCP: bool, const OBJECT_LEN: usize>(Shape);
+
+impl Shapes for Any {
     #[inline(always)]
-    fn take<B: PacketBuf>(
-        path: &mut Path<'_>,
-        level: Level,
-        packet: &mut B,
-        (quick, _): (&Quick, &Shape),
-        tally: &mut Tally,
-    ) -> Option<PortIx> {
-        // Of another kind is none that has a flow.
-        path.fast_request::<B, CHECKED>(level, packet, quick, &quick.shape, tally)
+    fn of_row(_: &[Quick]) -> Self {
+        Self
     }
 
     #[inline(always)]
-    fn count(tally: &mut Tally) -> &mut u64 {
-        &mut tally.requests
+    fn of<'s>(&'s self, quick: &'s Quick) -> &'s Shape {
+        &quick.shape
     }
 }
 
-impl<const CHECKED: bool, const TCP: bool, const OBJECT_LEN: usize> Run
-    for Uniform<CHECKED, TCP, OBJECT_LEN>
-{
+impl<const TCP: bool, const OBJECT_LEN: usize> Shapes for Uniform<TCP, OBJECT_LEN> {
     #[inline(always)]
-    fn shape_of_row(quick: &[Quick]) -> Shape {
-        Shape {
+    fn of_row(quick: &[Quick]) -> Self {
+        Self(Shape {
             protocol: if TCP { protocol::TCP } else { protocol::UDP },
             object_len: OBJECT_LEN as u8,
             ..quick.first().map_or(Shape::NOTHING, |first| first.shape)
-        }
+        })
+    }
+
+    #[inline(always)]
+    fn of<'s>(&'s self, quick: &'s Quick) -> &'s Shape {
+        debug_assert_eq!(self.0, quick.shape, "the burst is uniform");
+        &self.0
+    }
+}
+
+impl<const CHECKED: bool, S: Shapes> Run for Requests<CHECKED, S> {
+    type Row = S;
+
+    #[inline(always)]
+    fn row(quick: &[Quick]) -> S {
+        S::of_row(quick)
     }
 
     #[inline(always)]
@@ -402,11 +427,11 @@ impl<const CHECKED: bool, const TCP: bool, const OBJECT_LEN: usize> Run
         path: &mut Path<'_>,
         level: Level,
         packet: &mut B,
-        (quick, first): (&Quick, &Shape),
+        (quick, row): (&Quick, &S),
         tally: &mut Tally,
     ) -> Option<PortIx> {
-        debug_assert_eq!(*first, quick.shape, "the burst is uniform");
-        path.fast_request::<B, CHECKED>(level, packet, quick, first, tally)
+        // Of another kind is none that has a flow.
+        path.fast_request::<B, CHECKED>(level, packet, quick, row.of(quick), tally)
     }
 
     #[inline(always)]
@@ -416,12 +441,17 @@ impl<const CHECKED: bool, const TCP: bool, const OBJECT_LEN: usize> Run
 }
 
 impl Run for Replies {
+    type Row = ();
+
+    #[inline(always)]
+    fn row(_: &[Quick]) {}
+
     #[inline(always)]
     fn take<B: PacketBuf>(
         path: &mut Path<'_>,
         _: Level,
         packet: &mut B,
-        (quick, _): (&Quick, &Shape),
+        (quick, ()): (&Quick, &()),
         tally: &mut Tally,
     ) -> Option<PortIx> {
         if quick.shape.kind != Kind::Reply {

@@ -31,8 +31,8 @@ struct Progress {
 impl Path<'_> {
     /// Sends the packet on its way if it is such a one. `None`: the whole path is to decide, and the packet is as it was.
     ///
-    /// `shape` is the packet's. `CHECKED`: MACs were, of this packet too if it has one, and its metadata may be others than those verified last. They
-    /// must be known to be right then.
+    /// `shape` is the packet's. `CHECKED`: MACs were, of this packet too if it has one, and its metadata may be others than
+    /// those verified last. They must be known to be right then.
     #[inline(always)]
     pub(super) fn fast_request<B: PacketBuf, const CHECKED: bool>(
         &mut self,
